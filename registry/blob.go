@@ -1,0 +1,408 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/transport"
+)
+
+// ResolveBlob returns size and digest of a blob if the repository has it.
+//
+// Errors: [oci.ErrNotFound].
+func (r *Repository) ResolveBlob(ctx context.Context, d oci.Digest) (oci.Descriptor, error) {
+	if _, err := oci.ParseDigest(string(d)); err != nil {
+		return oci.Descriptor{}, err
+	}
+	q := request{
+		method: http.MethodHead, url: r.url("blobs", d.String()),
+		call: transport.Call{Op: "resolve blob", Target: r.target(d.String()), Scopes: r.pull()},
+	}
+	resp, err := r.host.do(ctx, q)
+	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	resp.Body.Close()
+	// A redirect says that the blob is there, and is not followed: the storage
+	// behind GHCR refuses HEAD (docs/quirks.md#cdn-head).
+	desc := oci.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: resp.ContentLength}
+	if resp.StatusCode >= 300 || desc.Size < 0 {
+		if desc.Size, err = r.sizeByRange(ctx, d); err != nil {
+			return oci.Descriptor{}, err
+		}
+	}
+	return desc, nil
+}
+
+// sizeByRange learns a blob's size from the answer to a read of its first byte.
+func (r *Repository) sizeByRange(ctx context.Context, d oci.Digest) (int64, error) {
+	resp, err := r.getRange(ctx, d, 0, 1)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		return resp.ContentLength, nil
+	}
+	_, _, total, err := parseContentRange(resp.Header.Get("Content-Range"))
+	return total, err
+}
+
+// GetBlob opens a whole blob. Reading it to the end fails with [oci.ErrIntegrity]
+// if the bytes are not those of the digest; closing it before is fine. A read
+// that is cut off goes on by itself, up to four times without progress. With a
+// size of zero in d, the size is the one that the registry states.
+//
+// Errors: [oci.ErrNotFound], [transport.ErrUnauthorized], [transport.ErrDenied].
+func (r *Repository) GetBlob(ctx context.Context, d oci.Descriptor) (io.ReadCloser, error) {
+	if _, err := oci.ParseDigest(string(d.Digest)); err != nil {
+		return nil, err
+	}
+	if d.Size == 0 && d.Digest != d.Digest.Algorithm().FromBytes(nil) {
+		stated, err := r.ResolveBlob(ctx, d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		d.Size = stated.Size
+	}
+	body, err := r.Blob(ctx, d, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	return newVerifyingReader(body, d, "get blob "+r.target(d.Digest.String())), nil
+}
+
+// Blob opens length bytes of a blob from an offset; a negative length means to
+// the end. d.Size must be the blob's. The bytes are not checked against the
+// digest: use [Repository.GetBlob] for that. A read that is cut off goes on by
+// itself, from the byte that it had reached, with a new token or a new signed URL
+// where the old one has expired.
+//
+// Errors: [oci.ErrNotFound]; [oci.ErrNoRanges] if the registry cannot read from
+// the middle, so that the blob must be read whole.
+func (r *Repository) Blob(ctx context.Context, d oci.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	if _, err := oci.ParseDigest(string(d.Digest)); err != nil {
+		return nil, err
+	}
+	end := d.Size
+	if length >= 0 && offset+length < end {
+		end = offset + length
+	}
+	if offset < 0 || offset > d.Size {
+		return nil, oci.Invalid("get blob %s: offset %d is outside of its %d bytes", r.target(d.Digest.String()), offset, d.Size)
+	}
+	if offset == end {
+		// Nothing to read; GHCR answers 404 for the empty blob (docs/quirks.md#empty-blob).
+		return http.NoBody, nil
+	}
+	b := &blobReader{ctx: ctx, repo: r, desc: d, offset: offset, end: end}
+	if err := b.open(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// DeleteBlob deletes a blob where the registry allows it; GHCR does not
+// (docs/quirks.md#blob-delete).
+//
+// Errors: [transport.ErrUnsupported], [oci.ErrNotFound].
+func (r *Repository) DeleteBlob(ctx context.Context, d oci.Digest) error {
+	if _, err := oci.ParseDigest(string(d)); err != nil {
+		return err
+	}
+	resp, err := r.host.do(ctx, request{
+		method: http.MethodDelete, url: r.url("blobs", d.String()),
+		call: transport.Call{Op: "delete blob", Target: r.target(d.String()), Scopes: r.delete()},
+	})
+	if err != nil {
+		return err
+	}
+	discard(resp)
+	return onlyStatus(resp, "delete blob", r.target(d.String()), http.StatusAccepted, http.StatusOK, http.StatusNoContent)
+}
+
+// blobReader reads [offset, end) of a blob and opens it again where a connection
+// ends too early.
+type blobReader struct {
+	ctx    context.Context
+	repo   *Repository
+	desc   oci.Descriptor
+	offset int64 // of the next byte
+	end    int64
+	body   io.ReadCloser
+	failed int // times in a row without a byte of progress
+}
+
+// resumes is how often a read is taken up again without having got further.
+const resumes = 4
+
+func (b *blobReader) open() error {
+	length := b.end - b.offset
+	whole := b.offset == 0 && b.end == b.desc.Size
+	if whole {
+		length = -1 // an unranged request suits every registry
+	}
+	resp, err := b.repo.getRange(b.ctx, b.desc.Digest, b.offset, length)
+	if err != nil {
+		return err
+	}
+	if err := checkRange(resp, b.offset, b.end, b.desc.Size, whole); err != nil {
+		resp.Body.Close()
+		return fmt.Errorf("get blob %s: %w", b.repo.target(b.desc.Digest.String()), err)
+	}
+	b.body = resp.Body
+	return nil
+}
+
+// checkRange makes sure that the answer is the piece that was asked for. Some
+// servers ignore Range, and some answer with another piece.
+func checkRange(resp *http.Response, offset, end, size int64, whole bool) error {
+	if resp.StatusCode == http.StatusOK {
+		if !whole {
+			return oci.ErrNoRanges
+		}
+		if resp.ContentLength >= 0 && resp.ContentLength != size {
+			return sizeMismatch(resp.ContentLength, size)
+		}
+		return nil
+	}
+	first, last, total, err := parseContentRange(resp.Header.Get("Content-Range"))
+	if err != nil {
+		return err
+	}
+	if total >= 0 && total != size {
+		return sizeMismatch(total, size)
+	}
+	if first != offset || last != end-1 {
+		return fmt.Errorf("asked for bytes %d-%d and was sent %d-%d: %w", offset, end-1, first, last, oci.ErrNoRanges)
+	}
+	return nil
+}
+
+func sizeMismatch(got, want int64) error {
+	return fmt.Errorf("the registry holds %d bytes, the manifest says %d: %w", got, want, oci.ErrIntegrity)
+}
+
+func (b *blobReader) Read(p []byte) (int, error) {
+	for {
+		if b.offset == b.end {
+			return 0, io.EOF
+		}
+		if int64(len(p)) > b.end-b.offset {
+			p = p[:b.end-b.offset]
+		}
+		n, err := b.body.Read(p)
+		b.offset += int64(n)
+		if n > 0 {
+			b.failed = 0
+			return n, nil
+		}
+		if err == nil {
+			continue
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF // a body may end early without a word
+		}
+		if err := b.resume(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// resume opens the blob again at the byte that was reached.
+func (b *blobReader) resume(cause error) error {
+	b.body.Close()
+	for {
+		if err := b.ctx.Err(); err != nil {
+			return context.Cause(b.ctx)
+		}
+		if b.failed == resumes {
+			return fmt.Errorf("get blob %s: cut off at byte %d of %d, and again %d times: %w",
+				b.repo.target(b.desc.Digest.String()), b.offset, b.desc.Size, resumes, cause)
+		}
+		b.failed++
+		if b.failed > 1 {
+			if err := pause(b.ctx, b.failed-2); err != nil {
+				return err
+			}
+		}
+		err := b.open()
+		if err == nil {
+			return nil
+		}
+		if !transient(err) {
+			return err
+		}
+		cause = err
+	}
+}
+
+func (b *blobReader) Close() error { return b.body.Close() }
+
+// getRange asks for a piece of a blob, following the redirect to where the bytes
+// are. A length below zero means to the end; the whole blob is asked for without
+// a Range.
+func (r *Repository) getRange(ctx context.Context, d oci.Digest, offset, length int64) (*http.Response, error) {
+	header := http.Header{}
+	switch {
+	case length >= 0:
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case offset > 0:
+		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	call := transport.Call{Op: "get blob", Target: r.target(d.String()), Bulk: true}
+	if u := r.host.signedURL(r.name, d); u != nil {
+		call.NoAuth = true
+		resp, err := r.host.do(ctx, request{method: http.MethodGet, url: u, header: header, call: call})
+		var e *transport.Error
+		if err == nil && resp.StatusCode < 300 {
+			return resp, nil
+		}
+		if err == nil {
+			discard(resp)
+		} else if !errors.As(err, &e) || e.Status < 400 || e.Status >= 500 || e.Status == http.StatusTooManyRequests {
+			return nil, err
+		}
+		// It has expired, as signed URLs do in the middle of long downloads
+		// (docs/quirks.md#signed-url-ttl). The registry signs another.
+		r.host.forgetSigned(r.name, d)
+		call.NoAuth = false
+	}
+	call.Scopes = r.pull()
+	return r.follow(ctx, request{method: http.MethodGet, url: r.url("blobs", d.String()), header: header, call: call})
+}
+
+// maxHops bounds a chain of redirects.
+const maxHops = 5
+
+// follow sends a read and follows redirects, which GHCR uses for blobs
+// (docs/quirks.md#blob-redirect). No credential goes to another host, nothing
+// goes from https to http, and nothing from a public host to a loopback one.
+func (r *Repository) follow(ctx context.Context, q request) (*http.Response, error) {
+	bulk := q.call.Bulk
+	for hop := 0; ; hop++ {
+		resp, err := r.host.do(ctx, q)
+		if err != nil || resp.StatusCode < 300 {
+			return resp, err
+		}
+		discard(resp)
+		if hop == maxHops {
+			return nil, fmt.Errorf("%s %s: gave up after %d redirects", q.call.Op, q.call.Target, maxHops)
+		}
+		next, err := redirectTarget(q.url, resp)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", q.call.Op, q.call.Target, err)
+		}
+		if !sameHost(next, &r.host.base) {
+			if see := resp.StatusCode; !bulk && see != http.StatusTemporaryRedirect && see != http.StatusPermanentRedirect {
+				// GHCR sends requests that it does not know to GitHub's web pages with a 303
+				// (docs/quirks.md#unmatched-route). Only 307 and 308 mean the same request.
+				return nil, fmt.Errorf("%s %s: registry sent us to %s: %w", q.call.Op, q.call.Target, next.Host, oci.ErrNotFound)
+			}
+			q.call.NoAuth, q.call.Scopes = true, nil
+			if d, ok := digestOf(q.call.Target); ok && bulk {
+				r.host.rememberSigned(r.name, d, next)
+			}
+		}
+		q.url = next
+	}
+}
+
+func digestOf(target string) (oci.Digest, bool) {
+	_, s, ok := strings.Cut(target, "@")
+	return oci.Digest(s), ok
+}
+
+func redirectTarget(from *url.URL, resp *http.Response) (*url.URL, error) {
+	location := resp.Header.Get("Location")
+	if location == "" {
+		return nil, fmt.Errorf("registry answered %d without a Location", resp.StatusCode)
+	}
+	next, err := from.Parse(location)
+	if err != nil {
+		return nil, errors.New("registry answered with a malformed Location")
+	}
+	switch {
+	case next.Scheme != "https" && next.Scheme != "http":
+		return nil, fmt.Errorf("registry sent us to a %s URL", next.Scheme)
+	case from.Scheme == "https" && next.Scheme == "http":
+		return nil, errors.New("registry sent us from https to http; refused")
+	case transport.IsLoopback(next.Host) && !transport.IsLoopback(from.Host):
+		return nil, errors.New("registry sent us to this machine; refused")
+	}
+	next.User = nil
+	return next, nil
+}
+
+func sameHost(a, b *url.URL) bool { return a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host) }
+
+// signedURL is where a blob's bytes are for a while. It is as good as a
+// credential for that blob: kept in memory only and never logged.
+type signedURL struct {
+	url *url.URL
+	at  time.Time
+}
+
+// A signed URL is asked for again after this long, and at once when it is refused.
+const signedURLLife = 4 * time.Minute
+
+// maxSigned bounds how many signed URLs are kept.
+const maxSigned = 256
+
+func (h *Host) signedURL(repo string, d oci.Digest) *url.URL {
+	h.signedMu.Lock()
+	defer h.signedMu.Unlock()
+	s, ok := h.signed[repo+"@"+d.String()]
+	if !ok || time.Since(s.at) > signedURLLife {
+		return nil
+	}
+	return s.url
+}
+
+func (h *Host) rememberSigned(repo string, d oci.Digest, u *url.URL) {
+	h.signedMu.Lock()
+	defer h.signedMu.Unlock()
+	if len(h.signed) >= maxSigned {
+		clear(h.signed)
+	}
+	h.signed[repo+"@"+d.String()] = signedURL{u, time.Now()}
+}
+
+func (h *Host) forgetSigned(repo string, d oci.Digest) {
+	h.signedMu.Lock()
+	defer h.signedMu.Unlock()
+	delete(h.signed, repo+"@"+d.String())
+}
+
+// parseContentRange reads "bytes 0-9/100"; an unknown total, "*", is -1.
+func parseContentRange(s string) (first, last, total int64, err error) {
+	bad := func() (int64, int64, int64, error) {
+		return 0, 0, 0, fmt.Errorf("malformed Content-Range %q", s)
+	}
+	span, all, ok := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
+	from, to, ok2 := strings.Cut(span, "-")
+	if !ok || !ok2 {
+		return bad()
+	}
+	if first, err = strconv.ParseInt(from, 10, 64); err != nil {
+		return bad()
+	}
+	if last, err = strconv.ParseInt(to, 10, 64); err != nil || last < first {
+		return bad()
+	}
+	if all == "*" {
+		return first, last, -1, nil
+	}
+	if total, err = strconv.ParseInt(all, 10, 64); err != nil || last >= total {
+		return bad()
+	}
+	return first, last, total, nil
+}

@@ -1,0 +1,188 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/transport"
+)
+
+// TagOptions choose tags. The zero value is all of them.
+type TagOptions struct {
+	Match string         // a glob as in [path.Match], where * also stands for nothing
+	Regex *regexp.Regexp // matches somewhere in the tag unless it is anchored
+}
+
+// tagPage is how many tags to ask for at once: the most that GHCR gives.
+const tagPage = 1000
+
+// A page of 1000 tags of 128 characters is far below this.
+const maxTagPage = 4 << 20
+
+// Tags yields the tags in the order in which the registry has them, which on GHCR
+// is the order in which they were made (docs/quirks.md#tag-order). Pages are
+// fetched as they are needed; each tag comes once, even if the list changes
+// meanwhile. An error comes last and ends the list.
+//
+// Errors: [oci.ErrNotFound] for a repository that does not exist or may not be
+// seen, [oci.ErrInvalid] for a malformed glob.
+func (r *Repository) Tags(ctx context.Context, opts TagOptions) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if _, err := path.Match(opts.Match, ""); err != nil {
+			yield("", oci.Invalid("malformed pattern %q", opts.Match))
+			return
+		}
+		next := r.url("tags", "list")
+		next.RawQuery = "n=" + strconv.Itoa(tagPage)
+		seen := map[string]bool{}
+		asked := map[string]bool{}
+		for next != nil && !asked[next.String()] {
+			asked[next.String()] = true
+			tags, following, err := r.tagPage(ctx, next)
+			if err != nil {
+				yield("", err)
+				return
+			}
+			fresh := false
+			for _, tag := range tags {
+				if seen[tag] {
+					continue
+				}
+				seen[tag], fresh = true, true
+				if opts.wants(tag) && !yield(tag, nil) {
+					return
+				}
+			}
+			if !fresh {
+				return // a Link that leads in a circle
+			}
+			next = following
+		}
+	}
+}
+
+func (o TagOptions) wants(tag string) bool {
+	if o.Match != "" {
+		if ok, _ := path.Match(o.Match, tag); !ok {
+			return false
+		}
+	}
+	return o.Regex == nil || o.Regex.MatchString(tag)
+}
+
+// TagNames returns all tags at once.
+//
+// Errors: as for [Repository.Tags].
+func (r *Repository) TagNames(ctx context.Context) ([]string, error) {
+	var names []string
+	for tag, err := range r.Tags(ctx, TagOptions{}) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, tag)
+	}
+	return names, nil
+}
+
+func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, next *url.URL, err error) {
+	q := request{
+		method: http.MethodGet, url: u,
+		call: transport.Call{Op: "list tags", Target: r.String(), Scopes: r.pull()},
+	}
+	resp, err := r.follow(ctx, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	body, err := readBounded(resp.Body, maxTagPage)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list tags %s: %w", r, err)
+	}
+	var page struct {
+		Tags []string `json:"tags"`
+	}
+	if err := json.Unmarshal(body, &page); err != nil {
+		return nil, nil, fmt.Errorf("list tags %s: registry's answer is not a tag list: %w", r, err)
+	}
+	next, err = nextPage(u, resp)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list tags %s: %w", r, err)
+	}
+	if next == nil && len(page.Tags) >= tagPage {
+		// A full page without a Link has been seen on GHCR
+		// (docs/quirks.md#tag-link-missing-at-max).
+		more := *u
+		more.RawQuery = url.Values{"n": {strconv.Itoa(tagPage)}, "last": {page.Tags[len(page.Tags)-1]}}.Encode()
+		next = &more
+	}
+	return page.Tags, next, nil
+}
+
+// nextPage reads the address of the next page. Its query is the registry's
+// business: GHCR's says n=0 (docs/quirks.md#tag-link-n0).
+func nextPage(from *url.URL, resp *http.Response) (*url.URL, error) {
+	for _, header := range resp.Header.Values("Link") {
+		target, ok := parseNextLink(header)
+		if !ok {
+			continue
+		}
+		next, err := from.Parse(target)
+		if err != nil {
+			return nil, fmt.Errorf("malformed Link %q", header)
+		}
+		if !strings.EqualFold(next.Hostname(), from.Hostname()) {
+			return nil, fmt.Errorf("the next page is on another host, %s; refused", next.Host)
+		}
+		next.Scheme, next.Host = from.Scheme, from.Host
+		return next, nil
+	}
+	return nil, nil
+}
+
+// parseNextLink reads the target of the rel="next" part of a Link header.
+func parseNextLink(header string) (string, bool) {
+	for header != "" {
+		open := strings.IndexByte(header, '<')
+		if open < 0 {
+			return "", false
+		}
+		target, rest, ok := strings.Cut(header[open+1:], ">")
+		if !ok {
+			return "", false
+		}
+		params := rest
+		if next := strings.IndexByte(rest, '<'); next >= 0 {
+			params, header = rest[:next], rest[next:]
+		} else {
+			header = ""
+		}
+		for _, p := range strings.FieldsFunc(params, func(c rune) bool { return c == ';' || c == ',' }) {
+			name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+			if strings.EqualFold(strings.TrimSpace(name), "rel") && strings.EqualFold(strings.Trim(strings.TrimSpace(value), `"`), "next") {
+				return target, true
+			}
+		}
+	}
+	return "", false
+}
+
+var errTooLong = errors.New("the answer is longer than any that makes sense")
+
+func readBounded(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = errTooLong
+	}
+	return data, err
+}

@@ -1,0 +1,183 @@
+package transport
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// The classes of failed exchanges, for [errors.Is].
+var (
+	ErrNotFound     = oci.ErrNotFound
+	ErrUnauthorized = errors.New("unauthorized")
+	ErrDenied       = errors.New("denied")
+	ErrRateLimited  = errors.New("rate limited")
+	ErrUnsupported  = errors.New("unsupported")
+	ErrConflict     = errors.New("conflict")
+)
+
+// Error is an exchange that failed: the server answered 400 or above, or there was
+// no answer. It holds no secret: tokens and the queries of URLs are removed.
+type Error struct {
+	Op     string // what was done: "put blob"
+	Target string // to what
+	Method string
+	URL    string // without query
+	Status int    // zero if there was no answer
+	// Code and Message are the first of the error list of a registry, or what else
+	// the body says.
+	Code, Message string
+	Details       []Detail // all entries of a registry's error list
+	RequestID     string   // by which GitHub's support finds the request
+	RetryAfter    time.Duration
+	Credential    string // where the credential in use was found, or "anonymous"
+	Err           error  // why there was no answer
+
+	challenges []challenge
+}
+
+// Detail is one entry of a registry's list of errors.
+type Detail struct {
+	Code    string          `json:"code"`
+	Message string          `json:"message"`
+	Detail  json.RawMessage `json:"detail"`
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(strings.TrimSpace(e.Op + " " + e.Target))
+	b.WriteString(": ")
+	if e.Status == 0 {
+		fmt.Fprintf(&b, "no answer from %s: %s", hostOf(e.URL), redact(rootCause(e.Err)))
+		return b.String()
+	}
+	fmt.Fprintf(&b, "%s answered %d", hostOf(e.URL), e.Status)
+	if e.Code != "" {
+		b.WriteString(" " + e.Code)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	if e.RequestID != "" {
+		b.WriteString(" (request id " + e.RequestID + ")")
+	}
+	return b.String()
+}
+
+// rootCause leaves out the method and URL that net/http puts before a cause.
+func rootCause(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	if err == nil {
+		return "unknown"
+	}
+	return err.Error()
+}
+
+func hostOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Host == "" {
+		return "the server"
+	}
+	return u.Host
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is tells which of the classes the error is of.
+func (e *Error) Is(target error) bool {
+	limited := e.rateLimited()
+	switch target {
+	case ErrRateLimited:
+		return limited
+	case ErrUnauthorized:
+		return e.Status == http.StatusUnauthorized
+	case ErrDenied:
+		return e.Status == http.StatusForbidden && !limited
+	case ErrNotFound:
+		return e.Status == http.StatusNotFound
+	case ErrUnsupported:
+		return e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented || e.Code == "UNSUPPORTED"
+	case ErrConflict:
+		return e.Status == http.StatusConflict || e.Status == http.StatusPreconditionFailed
+	}
+	return false
+}
+
+// rateLimited tells a limit from a missing permission. GHCR wraps GitHub's
+// secondary limit in a 403 that says permission_denied
+// (docs/quirks.md#secondary-limit403).
+func (e *Error) rateLimited() bool {
+	return e.Status == http.StatusTooManyRequests ||
+		e.Status == http.StatusForbidden && strings.Contains(strings.ToLower(e.Message), "rate limit")
+}
+
+// maxErrorBody is how much of the body of a refusal is read.
+const maxErrorBody = 64 << 10
+
+// decodeError reads a refusal and closes its body.
+func decodeError(req *http.Request, call Call, resp *http.Response) *Error {
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	e := newError(req, call, nil)
+	e.Status = resp.StatusCode
+	e.RequestID = resp.Header.Get("X-GitHub-Request-Id")
+	e.readBody(body)
+	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), e.Message, time.Now())
+	return e
+}
+
+func newError(req *http.Request, call Call, err error) *Error {
+	u := url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host, Path: req.URL.Path}
+	return &Error{Op: call.Op, Target: call.Target, Method: req.Method, URL: u.String(), Err: err}
+}
+
+// readBody reads what the four kinds of server say: registries, GitHub's REST API,
+// the storage behind GHCR in XML, and proxies in text.
+func (e *Error) readBody(body []byte) {
+	var list struct {
+		Errors  []Detail `json:"errors"`
+		Message string   `json:"message"`
+		Details string   `json:"details"`
+	}
+	var storage struct {
+		Code    string `xml:"Code"`
+		Message string `xml:"Message"`
+	}
+	text := strings.TrimSpace(string(body))
+	switch {
+	case json.Unmarshal(body, &list) == nil && len(list.Errors) > 0:
+		e.Details = list.Errors
+		for i := range e.Details {
+			e.Details[i].Message = redact(e.Details[i].Message)
+		}
+		e.Code, e.Message = e.Details[0].Code, e.Details[0].Message
+	case list.Message != "":
+		e.Message = redact(list.Message)
+	case strings.HasPrefix(text, "<") && xml.Unmarshal(body, &storage) == nil && storage.Code != "":
+		e.Code, e.Message = storage.Code, redact(storage.Message)
+	case text != "" && !strings.HasPrefix(text, "<") && !strings.HasPrefix(text, "{"):
+		line, _, _ := strings.Cut(text, "\n")
+		e.Message = redact(line)
+	}
+	if len(e.Message) > 500 {
+		e.Message = e.Message[:500] + "…"
+	}
+}
+
+// secretPattern finds GitHub's tokens, bearer and basic credentials, and the
+// signatures of URLs in text that a server or library made.
+var secretPattern = regexp.MustCompile(`(?i)\b(?:gh[pousr]_[A-Za-z0-9_]+|github_pat_[A-Za-z0-9_]+)|\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|\b(sig|hmac|signature|token|x-amz-[a-z-]+)=[^&\s"']+`)
+
+func redact(s string) string { return secretPattern.ReplaceAllString(s, placeholder) }

@@ -1,0 +1,121 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A request that may be sent again is sent up to three times more, 1, 2 and 4
+// seconds apart, give or take a fifth, or later where the server asks for it.
+const (
+	maxRetries = 3
+	firstWait  = time.Second
+	jitter     = 0.2
+)
+
+// secondaryWait is the least to wait after GitHub's secondary limit, which lasts
+// for minutes and names no time.
+const secondaryWait = time.Minute
+
+// retry is the outermost layer.
+func (c *Client) retry(req *http.Request, call Call) (*http.Response, error) {
+	for attempt := 0; ; attempt++ {
+		resp, err := c.authenticate(req, call, attempt)
+		if err == nil {
+			return resp, nil
+		}
+		wait, ok := retryable(req, call, err, attempt)
+		if !ok {
+			return nil, err
+		}
+		if wait > c.opts.MaxWait {
+			return nil, fmt.Errorf("gave up: the server asks to wait %s, the limit is %s: %w", wait.Round(time.Second), c.opts.MaxWait, err)
+		}
+		if err := sleep(req.Context(), wait); err != nil {
+			return nil, err
+		}
+		next, bodyErr := again(req)
+		if bodyErr != nil {
+			return nil, errors.Join(err, fmt.Errorf("read the content again: %w", bodyErr))
+		}
+		req = next
+	}
+}
+
+// retryable tells whether to send the request again, and after how long.
+func retryable(req *http.Request, call Call, err error, attempt int) (time.Duration, bool) {
+	var e *Error
+	if call.NoRetry || attempt >= maxRetries || !replayable(req) || req.Context().Err() != nil || !errors.As(err, &e) {
+		return 0, false
+	}
+	limited := e.rateLimited()
+	switch {
+	case limited:
+		// Turned away at the door: nothing was done, whatever the method.
+	case !idempotent(req.Method):
+		return 0, false
+	case e.Status == 0 && !isNetwork(e.Err):
+		return 0, false
+	case e.Status != 0 && e.Status != http.StatusRequestTimeout && e.Status < 500, e.Status == http.StatusNotImplemented:
+		return 0, false
+	}
+	wait := backoff(attempt)
+	if limited && e.Status == http.StatusForbidden {
+		wait = max(wait, secondaryWait)
+	}
+	return max(wait, e.RetryAfter), true
+}
+
+// idempotent methods may be sent twice without harm. A POST that opens an upload
+// session leaves at worst a session behind, which ends by itself.
+func idempotent(method string) bool { return method != http.MethodPatch }
+
+func backoff(attempt int) time.Duration {
+	wait := firstWait << attempt
+	return wait + time.Duration((2*rand.Float64()-1)*jitter*float64(wait))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// isNetwork tells a failure on the way from one of our own making, such as a
+// canceled context or a body that could not be read.
+func isNetwork(err error) bool {
+	var body *bodyError
+	return !errors.Is(err, context.Canceled) && !errors.As(err, &body)
+}
+
+var ghcrRetryAfter = regexp.MustCompile(`retry-after:\s*([0-9.]+(?:ns|us|µs|μs|ms|s|m|h))`)
+
+// retryAfter reads for how long a server asks to wait: a header in seconds or as a
+// date, or the text in GHCR's body (docs/quirks.md#registry-limit). Where there are
+// two, the longer counts. It is zero if there is none.
+func retryAfter(header, message string, now time.Time) time.Duration {
+	var wait time.Duration
+	if seconds, err := strconv.ParseInt(strings.TrimSpace(header), 10, 32); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if date, err := http.ParseTime(header); err == nil {
+		wait = date.Sub(now)
+	}
+	if m := ghcrRetryAfter.FindStringSubmatch(message); m != nil {
+		if d, err := time.ParseDuration(m[1]); err == nil {
+			wait = max(wait, d)
+		}
+	}
+	return max(wait, 0)
+}
