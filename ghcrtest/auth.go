@@ -1,0 +1,331 @@
+package ghcrtest
+
+import (
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// identity is who asks. The zero value is anybody.
+type identity struct {
+	account *Account
+	// scoped limits the identity to what its token was issued for; nil is no limit.
+	scoped []scope
+	direct bool // a GitHub token that was not exchanged
+}
+
+type scope struct {
+	repo    string
+	actions []string
+}
+
+// grant is a token that was issued.
+type grant struct {
+	identity
+	expires time.Time
+}
+
+// parseScope reads "repository:<name>:<action>,…".
+func parseScope(s string) (scope, bool) {
+	kind, rest, _ := strings.Cut(s, ":")
+	i := strings.LastIndexByte(rest, ':')
+	if kind != "repository" || i <= 0 {
+		return scope{}, false
+	}
+	return scope{repo: rest[:i], actions: strings.Split(rest[i+1:], ",")}, true
+}
+
+// account finds who logs in with a token.
+func (s *Server) account(token string) *Account {
+	var found *Account
+	for i := range s.accounts {
+		if subtle.ConstantTimeCompare([]byte(s.accounts[i].Token), []byte(token)) == 1 {
+			found = &s.accounts[i]
+		}
+	}
+	return found
+}
+
+func (a *Account) may(permission, repo string) bool {
+	owner, _, _ := strings.Cut(repo, "/")
+	return (len(a.Scopes) == 0 || slices.Contains(a.Scopes, permission)) &&
+		(len(a.Owners) == 0 || slices.Contains(a.Owners, owner))
+}
+
+// allows tells whether the identity may do something to a repository: "pull",
+// "push" or "delete".
+func (s *Server) allows(who identity, repo, action string) bool {
+	if who.scoped != nil && !slices.ContainsFunc(who.scoped, func(sc scope) bool {
+		return sc.repo == repo && slices.Contains(sc.actions, action)
+	}) {
+		return action == "pull" && s.store.public(repo)
+	}
+	if action == "pull" && s.store.public(repo) {
+		return true
+	}
+	if who.account == nil {
+		return false
+	}
+	permission := map[string]string{"pull": "read:packages", "push": "write:packages", "delete": "delete:packages"}[action]
+	return who.account.may(permission, repo) || action == "pull" && who.account.may("write:packages", repo)
+}
+
+// authorize finds out who asks and whether they may, and answers if not.
+func (x *exchange) authorize(action string) bool {
+	if x.server.open {
+		return true
+	}
+	who, ok := x.identify()
+	if !ok {
+		return false
+	}
+	x.who = who
+	if x.server.allows(who, x.repo, action) {
+		if action != "pull" && who.direct && !x.server.quirks.DirectBearerWrites {
+			x.deny("denied")
+			return false
+		}
+		return true
+	}
+	switch {
+	case action == "pull" && who.account != nil && who.scoped == nil, action == "pull" && who.account != nil && who.covers(x.repo, action):
+		// What may not be seen is as good as not there.
+		x.manifestUnknown()
+	case action == "pull":
+		x.deny("denied")
+	case who.account != nil && !who.account.may("write:packages", x.repo) && len(who.account.Scopes) > 0:
+		x.deny("permission_denied: The token provided does not match expected scopes.")
+	case who.account != nil && !who.covers(x.repo, action):
+		x.deny("requested access to the resource is denied")
+	default:
+		x.deny("permission_denied: write_package")
+	}
+	return false
+}
+
+func (who identity) covers(repo, action string) bool {
+	return slices.ContainsFunc(who.scoped, func(sc scope) bool { return sc.repo == repo && slices.Contains(sc.actions, action) })
+}
+
+// deny is GHCR's refusal of a credential: 403 and no challenge, so that a client
+// that waits for a 401 is stuck.
+func (x *exchange) deny(message string) {
+	x.fail(http.StatusForbidden, "DENIED", message)
+}
+
+// challenge asks for a login.
+func (x *exchange) challenge() {
+	action := "pull"
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		action = "pull,push"
+	}
+	sc := "repository:" + x.repo + ":" + action
+	if x.repo == "" {
+		sc = ""
+		if x.server.quirks.PingPlaceholderScope {
+			sc = "repository:user/image:pull"
+		}
+	}
+	scheme := "https"
+	if x.r.TLS == nil && x.r.Host != RegistryHost {
+		scheme = "http"
+	}
+	h := fmt.Sprintf(`Bearer realm="%s://%s/token",service="%s"`, scheme, x.r.Host, RegistryHost)
+	if sc != "" {
+		h += fmt.Sprintf(`,scope="%s"`, sc)
+	}
+	x.w.Header().Set("WWW-Authenticate", h)
+	x.fail(http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+}
+
+// refuse answers a credential that is not good.
+func (x *exchange) refuse(message string) {
+	if x.server.quirks.DeniedWithoutChallenge {
+		x.deny(message)
+		return
+	}
+	x.challenge()
+}
+
+// identify reads the Authorization header, and answers what it does not accept.
+func (x *exchange) identify() (identity, bool) {
+	header := x.r.Header.Get("Authorization")
+	kind, value, _ := strings.Cut(header, " ")
+	value = strings.TrimSpace(value)
+	switch {
+	case header == "":
+		x.challenge()
+		return identity{}, false
+	case strings.EqualFold(kind, "Bearer") && value == "":
+		x.fail(http.StatusUnauthorized, "UNAUTHORIZED", "authentication token not provided")
+		return identity{}, false
+	case !strings.EqualFold(kind, "Bearer"):
+		x.refuse("invalid token")
+		return identity{}, false
+	}
+	s := x.server
+	s.mu.Lock()
+	g := s.tokens[value]
+	expired := g != nil && !time.Now().Before(g.expires)
+	s.mu.Unlock()
+	switch {
+	case expired:
+		x.challenge()
+		return identity{}, false
+	case g != nil:
+		return g.identity, true
+	case s.account(value) != nil:
+		if s.quirks.RawBearerStatus == http.StatusUnauthorized {
+			x.challenge()
+		} else {
+			x.deny("invalid token")
+		}
+		return identity{}, false
+	case value == "QQ==" && s.quirks.AnonymousBearer:
+		return identity{}, true
+	}
+	if s.quirks.DirectBearer {
+		if decoded, err := base64.StdEncoding.DecodeString(value); err == nil {
+			token := string(decoded)
+			if _, password, ok := strings.Cut(token, ":"); ok {
+				token = password
+			}
+			if a := s.account(token); a != nil {
+				return identity{account: a, direct: true}, true
+			}
+		}
+	}
+	x.refuse("invalid token")
+	return identity{}, false
+}
+
+// ping answers GET /v2/. GHCR does not look at the credential there.
+func (x *exchange) ping() {
+	if x.server.open {
+		x.pong()
+		return
+	}
+	kind, value, _ := strings.Cut(x.r.Header.Get("Authorization"), " ")
+	if x.server.quirks.PingAcceptsAnyBearer && strings.EqualFold(kind, "Bearer") && value != "" {
+		if _, err := base64.StdEncoding.DecodeString(value); err == nil {
+			x.pong()
+			return
+		}
+	}
+	if _, ok := x.identify(); ok {
+		x.pong()
+	}
+}
+
+func (x *exchange) pong() {
+	x.apiVersion()
+	x.w.Header().Set("Content-Length", "0")
+	x.w.WriteHeader(http.StatusOK)
+}
+
+// token answers GET /token.
+func (x *exchange) token() {
+	q := x.server.quirks
+	if x.r.Method != http.MethodGet {
+		x.unsupported()
+		return
+	}
+	var scopes []scope
+	for _, value := range x.r.URL.Query()["scope"] {
+		for _, one := range strings.Fields(value) {
+			if sc, ok := parseScope(one); ok && (len(scopes) == 0 || q.TokenMultiScope) {
+				scopes = append(scopes, sc)
+			}
+		}
+	}
+	_, password, given := x.r.BasicAuth()
+	var who identity
+	if given && (password != "" || !x.server.open) {
+		who.account = x.server.account(password)
+		if who.account == nil && !x.server.open {
+			if q.TokenNoAnonFallback {
+				x.deny("denied")
+				return
+			}
+			given = false
+		}
+	}
+	if who.account == nil && !x.server.open && !x.anonymousMay(scopes) {
+		return
+	}
+	if who.account != nil && !q.LateWriteDenial {
+		scopes = x.server.permitted(who, scopes)
+	}
+	who.scoped = append([]scope{}, scopes...)
+	x.issue(who, scopes)
+}
+
+// anonymousMay answers an anonymous request that is not for public images alone.
+func (x *exchange) anonymousMay(scopes []scope) bool {
+	q := x.server.quirks
+	for _, sc := range scopes {
+		status := q.TokenPrivateStatus
+		if !x.server.store.exists(sc.repo) {
+			status = q.TokenMissingStatus
+		}
+		if x.server.store.public(sc.repo) {
+			if !slices.ContainsFunc(sc.actions, func(a string) bool { return a != "pull" }) {
+				continue
+			}
+			status = q.TokenMissingStatus
+		}
+		if status == http.StatusUnauthorized {
+			x.fail(status, "UNAUTHORIZED", "authentication required")
+		} else {
+			x.deny("requested access to the resource is denied")
+		}
+		return false
+	}
+	return true
+}
+
+func (s *Server) permitted(who identity, scopes []scope) []scope {
+	var list []scope
+	for _, sc := range scopes {
+		granted := scope{repo: sc.repo}
+		for _, action := range sc.actions {
+			if s.allows(who, sc.repo, action) {
+				granted.actions = append(granted.actions, action)
+			}
+		}
+		list = append(list, granted)
+	}
+	return list
+}
+
+func (x *exchange) issue(who identity, scopes []scope) {
+	s := x.server
+	value := base64.StdEncoding.EncodeToString([]byte(s.randomHex(48)))
+	now := time.Now()
+	if who.account == nil && s.quirks.TokenFormatV1 && len(scopes) > 0 {
+		// The instant alone would come twice in virtual time.
+		value = base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:%s:%d%s", scopes[0].repo, now.UnixNano(), s.randomDigits()))
+	}
+	s.mu.Lock()
+	s.tokens[value] = &grant{identity: who, expires: now.Add(s.quirks.TokenTTL)}
+	s.mu.Unlock()
+	answer := map[string]any{"token": value}
+	if !s.quirks.TokenMinimal {
+		answer["access_token"] = value
+		answer["expires_in"] = int(s.quirks.TokenTTL / time.Second)
+		answer["issued_at"] = now.UTC().Format(time.RFC3339)
+	}
+	x.w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(x.w).Encode(answer)
+}
+
+func (s *Server) randomDigits() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprintf("%03d", s.rand.IntN(1000))
+}

@@ -1,0 +1,177 @@
+package ghcrtest
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Fault makes something go wrong. The first fields say with which requests, and
+// empty ones match all; the others say what happens. Faults are deterministic: they
+// go by the order in which matching requests arrive.
+type Fault struct {
+	Role, Route, Method, Repo string
+	Ref                       string // tag, digest or session
+	After                     int    // so many matching requests pass first
+	Times                     int    // how many then fail; 0 is one, below 0 is all
+
+	// Do runs before the request is looked at: to move a tag, say, or to call
+	// [Server.ExpireTokens]. With nothing else the request is then served.
+	Do func(*Server)
+	// Delay is how long the server stands still before it does anything.
+	Delay time.Duration
+	// Status, with Header and Body, is answered instead of what was asked for.
+	Status int
+	Header http.Header
+	Body   string
+	// RequestBytes breaks the connection when so many bytes of the request's body
+	// have been read. What was read counts as received.
+	RequestBytes int64
+	// Break breaks the connection: before the request is served, or where
+	// ResponseBytes is given after so many bytes of the answer's body.
+	Break         bool
+	ResponseBytes int64
+	// Reset has a break look like a connection reset, not like its end.
+	Reset bool
+	// Served has the request served first, without an answer: Break or Status come
+	// in its place.
+	Served bool
+	// Stall stands still after ResponseBytes, for so long, and then goes on.
+	Stall time.Duration
+	// Corrupt flips a bit of the answer's body at ResponseBytes.
+	Corrupt bool
+	// AcceptBytes takes in only so many bytes of an upload's part.
+	AcceptBytes int64
+
+	seen, used int
+}
+
+// FaultRecord is one time that a fault happened.
+type FaultRecord struct {
+	Fault   *Fault
+	Method  string
+	Path    string
+	Request int // its place among all requests, from 1
+}
+
+// Inject adds faults. The first that matches a request happens to it.
+func (s *Server) Inject(faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range faults {
+		s.faults = append(s.faults, &f)
+	}
+}
+
+// Faults tells which faults happened, so that a test can show that what it survived
+// did take place.
+func (s *Server) Faults() []FaultRecord {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.fired)
+}
+
+func (f *Fault) matches(x *exchange) bool {
+	is := func(want, got string) bool { return want == "" || want == got }
+	return is(f.Role, x.role) && is(f.Route, x.route) && is(f.Method, x.r.Method) && is(f.Repo, x.repo) && is(f.Ref, x.ref)
+}
+
+// takeFault finds the fault that happens to a request.
+func (s *Server) takeFault(x *exchange) *Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.faults {
+		if !f.matches(x) {
+			continue
+		}
+		f.seen++
+		if f.seen <= f.After || f.Times >= 0 && f.used >= max(f.Times, 1) {
+			continue
+		}
+		f.used++
+		s.fired = append(s.fired, FaultRecord{Fault: f, Method: x.r.Method, Path: x.r.URL.Path, Request: len(s.log) + 1})
+		return f
+	}
+	return nil
+}
+
+// applyFaults lets a fault happen before the request is served.
+func (x *exchange) applyFaults() {
+	f := x.server.takeFault(x)
+	if f == nil {
+		return
+	}
+	x.fault = f
+	if f.Do != nil {
+		f.Do(x.server)
+	}
+	if f.Delay > 0 {
+		x.standStill(f.Delay)
+	}
+	if f.RequestBytes > 0 {
+		x.body.limit, x.body.cut = f.RequestBytes, func() { x.abort(f.Reset) }
+		return
+	}
+	if f.ResponseBytes > 0 || f.Stall > 0 || f.Corrupt {
+		x.w.fault, x.w.abort, x.w.standStill = f, x.abort, x.standStill
+		return
+	}
+	if f.Served {
+		x.w.mute = true
+		return
+	}
+	x.answerFault()
+}
+
+// afterFaults answers a request that was served without one.
+func (x *exchange) afterFaults() {
+	if x.fault == nil || !x.fault.Served {
+		return
+	}
+	x.w.mute = false
+	clear(x.w.Header())
+	x.answerFault()
+}
+
+func (x *exchange) answerFault() {
+	f := x.fault
+	switch {
+	case f.Break:
+		x.abort(f.Reset)
+	case f.Status != 0:
+		for k, v := range f.Header {
+			x.w.Header()[k] = v
+		}
+		x.w.Header().Set("Content-Length", strconv.Itoa(len(f.Body)))
+		x.w.WriteHeader(f.Status)
+		if x.r.Method != http.MethodHead {
+			fmt.Fprint(x.w, f.Body)
+		}
+		x.done = true
+	}
+}
+
+func (x *exchange) standStill(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-x.r.Context().Done():
+	}
+}
+
+// abort ends the connection in mid-air.
+func (x *exchange) abort(reset bool) {
+	if reset {
+		switch conn := connOf(x.r.Context()).(type) {
+		case *pipeConn:
+			conn.reset()
+		case *net.TCPConn:
+			// Without lingering, closing sends a reset.
+			conn.SetLinger(0)
+			conn.Close()
+		}
+	}
+	panic(http.ErrAbortHandler)
+}

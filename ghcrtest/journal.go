@@ -1,0 +1,121 @@
+package ghcrtest
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// event is one change of the store's rows. A directory's journal is the list of
+// all of them, one JSON object a line.
+type event struct {
+	Op        string     `json:"op"`
+	Time      time.Time  `json:"time"`
+	Repo      string     `json:"repo,omitempty"`
+	Private   bool       `json:"private,omitempty"`
+	Digest    oci.Digest `json:"digest,omitempty"`
+	MediaType string     `json:"mediaType,omitempty"`
+	Tag       string     `json:"tag,omitempty"`
+
+	manifest *oci.Manifest // saves reading it back
+}
+
+const (
+	opPackage    = "package"
+	opBlob       = "blob"
+	opUnlinkBlob = "unlink-blob"
+	opManifest   = "manifest"
+	opUntag      = "untag"
+	opDelete     = "delete"
+	opDownload   = "download"
+)
+
+// journal is the file in a directory that keeps the rows. A nil journal keeps
+// nothing.
+type journal struct {
+	file *os.File
+	lock *os.File
+}
+
+// openJournal locks a directory for this process and reads what is there.
+func openJournal(dir string, replay func(event) error) (*journal, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(lock); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("emulator state in %s: another process is using it: %w", dir, err)
+	}
+	j := &journal{lock: lock}
+	path := filepath.Join(dir, "journal.ndjson")
+	whole, err := readJournal(path, replay)
+	if err == nil {
+		j.file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	}
+	if err == nil {
+		// What a process that was killed did not finish writing never happened.
+		err = j.file.Truncate(whole)
+	}
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("emulator state in %s: %w", dir, err)
+	}
+	return j, nil
+}
+
+// readJournal returns the length of the part that is whole.
+func readJournal(path string, replay func(event) error) (whole int64, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	r := bufio.NewReader(f)
+	for line := 1; ; line++ {
+		text, err := r.ReadBytes('\n')
+		if err != nil {
+			return whole, nil
+		}
+		var e event
+		if err := json.Unmarshal(text, &e); err != nil {
+			return 0, fmt.Errorf("journal.ndjson line %d is damaged: %w", line, err)
+		}
+		if err := replay(e); err != nil {
+			return 0, fmt.Errorf("journal.ndjson line %d: %w", line, err)
+		}
+		whole += int64(len(text))
+	}
+}
+
+func (j *journal) append(e event) error {
+	if j == nil {
+		return nil
+	}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	_, err = j.file.Write(append(line, '\n'))
+	return err
+}
+
+func (j *journal) close() error {
+	if j == nil {
+		return nil
+	}
+	return errors.Join(j.file.Close(), j.lock.Close())
+}

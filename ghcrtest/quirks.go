@@ -1,0 +1,103 @@
+package ghcrtest
+
+import "time"
+
+// Quirks are the ways in which GHCR departs from the specification, or from what
+// clients expect, each a switch of its own. [GHCR] and [Spec] return the two
+// profiles; change single fields of them to imitate what is only sometimes so.
+// docs/quirks.md has a section for each.
+type Quirks struct {
+	// Logins.
+
+	PingPlaceholderScope   bool          // the challenge of /v2/ carries the scope repository:user/image:pull
+	PingAcceptsAnyBearer   bool          // /v2/ answers 200 to anything in base64
+	DeniedWithoutChallenge bool          // a refused Authorization is a 403 without a challenge, not a 401 with one
+	RawBearerStatus        int           // what a GitHub token gets that is sent as a bearer without base64
+	DirectBearer           bool          // base64 of a GitHub token is taken as a bearer
+	DirectBearerWrites     bool          // … for writes too
+	AnonymousBearer        bool          // QQ== reads public images
+	TokenMinimal           bool          // the token service answers with the token and nothing else
+	TokenFormatV1          bool          // anonymous tokens are base64 of v1:<repository>:<nanoseconds>
+	TokenPrivateStatus     int           // what the token service answers to an anonymous pull of a private image
+	TokenMissingStatus     int           // … of an image that does not exist
+	TokenNoAnonFallback    bool          // refused credentials are refused for public images too
+	TokenUserIgnored       bool          // the user name beside a token does not matter
+	TokenMultiScope        bool          // a token may be for several repositories
+	TokenTTL               time.Duration // how long a token is good
+	LateWriteDenial        bool          // a token is issued whatever it is asked for; the first write is refused
+
+	// Uploads and blobs.
+
+	SingularUploadPath  bool          // sessions are under /blobs/upload/, and their Location is relative
+	ChunkCap            int64         // the largest chunk in bytes; 0 is no limit
+	ChunkCapTrigger     string        // what makes a chunk of a request: "range" (Content-Range), "length", or "either"
+	UploadStatus        int           // the answer to a GET of a session: 204, or 404
+	UploadDelete        int           // the answer to a DELETE of a session
+	UploadUnknownCode   string        // the code for a session that is not known
+	CommitDelay         time.Duration // how long the last request of an upload takes
+	CommitLossRate      float64       // the share of commits that are lost without a word
+	BlobDelete          int           // the answer to a DELETE of a blob
+	EmptyBlob           string        // "ghost": the blob of no bytes is there and cannot be read or put; or "normal"
+	UnreferencedBlobs   bool          // a blob that no manifest names can be read
+	MountSelf           bool          // a mount from the same repository says that the blob is there
+	MountInvisible      int           // the answer to a mount from a repository that may not be read
+	BlobRedirect        bool          // a blob is read from another host, by a signed URL
+	CDNRejectsAuth      int           // what that host answers to a request with a credential; 0 is not to mind
+	CDNHead             int           // what that host answers to HEAD
+	SignedURLTTL        time.Duration // how long a signed URL is good
+	OmitAcceptRanges    bool          // ranges work and are not announced
+	MaxLayer            int64         // bytes; 0 is no limit
+	UploadTimeout       time.Duration // how long a session lives; 0 is for ever
+	MissingBlobDetails  string        // a refused manifest names "all" missing blobs, or the "first"
+	ManifestConditional bool          // If-None-Match on a GET may be answered with 304
+
+	// Manifests and tags.
+
+	StrictIndexAccept     bool   // an index is not found by clients that do not accept its type by name
+	ManifestDelete        int    // the answer to a DELETE of a manifest or tag
+	OmitOCISubject        bool   // no OCI-Subject in the answer to a PUT
+	Referrers             string // "implemented", "404", "303" to the web host, or "empty"
+	CheckIndexChildren    bool   // the entries of an index must be there
+	MaxManifest           int64  // bytes
+	TagOrder              string // "insertion" or "lexical"
+	TagPageDefault        int    // tags in a page when none are asked for; 0 is all
+	TagPageMax            int    // the most tags in a page; 0 is no limit
+	TagLinkN0             bool   // the Link says n=0 where n was not given
+	TagLinkMissingAtMax   bool   // a full page of TagPageMax comes without a Link
+	Catalog               bool   // /v2/_catalog is served; else 401
+	UnmatchedRoute        int    // the answer to a path that is not known: 404, or 303 to the web host
+	FirstPushPrivate      bool   // a new package is private
+	RegistryReadLimit     int    // reads in a minute; 0 is no limit
+	RegistryWriteLimit    int    // writes in a minute; 0 is no limit
+	LimitOmitAllowed      bool   // the text of a 429 leaves out the allowance
+	LimitRetryAfterHeader bool   // a 429 has a Retry-After header beside its text
+}
+
+// GHCR is the profile of ghcr.io.
+func GHCR() Quirks {
+	return Quirks{
+		PingPlaceholderScope: true, PingAcceptsAnyBearer: true, DeniedWithoutChallenge: true, RawBearerStatus: 403,
+		DirectBearer: true, DirectBearerWrites: true, AnonymousBearer: true, TokenMinimal: true, TokenFormatV1: true,
+		TokenPrivateStatus: 401, TokenMissingStatus: 403, TokenNoAnonFallback: true, TokenUserIgnored: true, TokenMultiScope: true,
+		TokenTTL: 5 * time.Minute, LateWriteDenial: true,
+		SingularUploadPath: true, ChunkCap: 4 << 20, ChunkCapTrigger: "range", UploadStatus: 204, UploadDelete: 405,
+		UploadUnknownCode: "BLOB_UPLOAD_UNKNOWN", BlobDelete: 405, EmptyBlob: "ghost", UnreferencedBlobs: true, MountSelf: true,
+		MountInvisible: 202, BlobRedirect: true, CDNRejectsAuth: 400, CDNHead: 403, SignedURLTTL: 5 * time.Minute,
+		OmitAcceptRanges: true, MaxLayer: 10 << 30, UploadTimeout: 10 * time.Minute, MissingBlobDetails: "all",
+		StrictIndexAccept: true, ManifestDelete: 405, OmitOCISubject: true, Referrers: "404", MaxManifest: 4 << 20,
+		TagOrder: "insertion", TagPageDefault: 100, TagPageMax: 1000, TagLinkN0: true, UnmatchedRoute: 303,
+		FirstPushPrivate: true, RegistryReadLimit: 44000, RegistryWriteLimit: 2000,
+	}
+}
+
+// Spec is the profile of a plain registry that follows the OCI distribution
+// specification, and passes its conformance suite.
+func Spec() Quirks {
+	return Quirks{
+		RawBearerStatus: 401, TokenPrivateStatus: 401, TokenMissingStatus: 401, TokenNoAnonFallback: true, TokenMultiScope: true, TokenUserIgnored: true,
+		TokenTTL: 5 * time.Minute, ChunkCapTrigger: "range", UploadStatus: 204, UploadDelete: 204,
+		UploadUnknownCode: "BLOB_UPLOAD_UNKNOWN", BlobDelete: 202, EmptyBlob: "normal", UnreferencedBlobs: true, MountSelf: true,
+		MountInvisible: 202, CDNHead: 403, SignedURLTTL: 5 * time.Minute, MissingBlobDetails: "all",
+		ManifestDelete: 202, Referrers: "implemented", MaxManifest: 4 << 20, TagOrder: "lexical", Catalog: true, UnmatchedRoute: 404,
+	}
+}

@@ -1,0 +1,154 @@
+package ghcrtest
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// responseWriter counts what is answered, and is where faults in an answer happen.
+type responseWriter struct {
+	http.ResponseWriter
+	request    *http.Request
+	status     int
+	n          int64
+	hideRanges bool // leave out Accept-Ranges
+	mute       bool // answer nothing
+
+	fault      *Fault
+	abort      func(reset bool)
+	standStill func(d time.Duration)
+}
+
+func (w *responseWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	if w.mute {
+		return
+	}
+	if w.hideRanges {
+		w.Header().Del("Accept-Ranges")
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.mute {
+		return len(p), nil
+	}
+	if w.fault != nil {
+		return w.writeFaulty(p)
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.n += int64(n)
+	return n, err
+}
+
+// ReadFrom lets the kernel send files where no fault wants to look at the bytes.
+func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	from, ok := w.ResponseWriter.(io.ReaderFrom)
+	if !ok || w.mute || w.fault != nil {
+		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, 64<<10))
+	}
+	n, err := from.ReadFrom(r)
+	w.n += n
+	return n, err
+}
+
+// writeFaulty passes on the bytes up to where the fault is, and then lets it
+// happen.
+func (w *responseWriter) writeFaulty(p []byte) (int, error) {
+	f := w.fault
+	left := f.ResponseBytes - w.n
+	if int64(len(p)) <= left {
+		n, err := w.ResponseWriter.Write(p)
+		w.n += int64(n)
+		return n, err
+	}
+	n, err := w.ResponseWriter.Write(p[:left])
+	w.n += int64(n)
+	if err != nil {
+		return n, err
+	}
+	w.fault = nil
+	rest := p[left:]
+	switch {
+	case f.Break:
+		http.NewResponseController(w.ResponseWriter).Flush()
+		w.abort(f.Reset)
+	case f.Stall > 0:
+		http.NewResponseController(w.ResponseWriter).Flush()
+		w.standStill(f.Stall)
+	case f.Corrupt:
+		rest = slices.Clone(rest)
+		rest[0] ^= 1
+	}
+	m, err := w.Write(rest)
+	return n + m, err
+}
+
+// Request is one request as the server saw it.
+type Request struct {
+	Role, Route  string
+	Method, Path string
+	Query        string // without the values of signatures
+	Repo, Ref    string
+	Status       int
+	Sent         int64 // bytes of the answer's body
+	Received     int64 // bytes of the request's body
+	// Credential is "none", "basic" or "bearer".
+	Credential          string
+	Range, ContentRange string
+	Fault               bool // a fault happened to it
+}
+
+// maxLog bounds the log of requests.
+const maxLog = 1 << 16
+
+func (s *Server) record(x *exchange) {
+	if s.noLog {
+		return
+	}
+	query := x.r.URL.Query()
+	if query.Has("sig") {
+		query.Set("sig", "redacted")
+	}
+	credential := "none"
+	if kind, _, ok := strings.Cut(x.r.Header.Get("Authorization"), " "); ok {
+		credential = strings.ToLower(kind)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.log) >= maxLog {
+		return
+	}
+	s.log = append(s.log, Request{
+		Role: x.role, Route: x.route, Method: x.r.Method, Path: x.r.URL.Path, Query: query.Encode(),
+		Repo: x.repo, Ref: x.ref, Status: x.w.status, Sent: x.w.n, Received: x.body.n,
+		Credential: credential, Range: x.r.Header.Get("Range"), ContentRange: x.r.Header.Get("Content-Range"),
+		Fault: x.fault != nil,
+	})
+}
+
+// Requests returns what was asked so far, in the order in which it was answered.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.log)
+}
+
+// ResetRequests begins the log anew.
+func (s *Server) ResetRequests() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = nil
+}
