@@ -67,7 +67,8 @@ func (x *exchange) mount(d, from string) bool {
 	if from == x.repo && !q.MountSelf {
 		return false
 	}
-	readable := x.server.open || x.server.allows(identity{account: x.who.account, scoped: x.who.scoped}, from, "pull")
+	// What the account may see counts, not what this token was issued for.
+	readable := x.server.open || x.server.allows(identity{account: x.who.account}, from, "pull")
 	has, _ := x.server.store.hasBlob(from, want)
 	if !readable {
 		if q.MountInvisible != http.StatusAccepted {

@@ -17,6 +17,9 @@ var (
 	// ErrNotFound says that the content or name does not exist, or that this
 	// credential may not see it: GHCR answers both alike.
 	ErrNotFound = errors.New("not found")
+	// ErrNoRanges says that a server cannot send a piece of a blob, so that it must
+	// be read whole, from its first byte.
+	ErrNoRanges = errors.New("the server does not send the range that was asked for")
 )
 
 // Invalid returns an error that is [ErrInvalid] and reads as the given text.

@@ -62,6 +62,21 @@ type (
 	Referrerer interface {
 		Referrers(ctx context.Context, d oci.Digest) ([]oci.Descriptor, error)
 	}
+	// Locator is an end in a registry. Ends on the same host can mount blobs, and
+	// what is learned about where blobs are is remembered for the host.
+	Locator interface {
+		Location() (host, repository string)
+	}
+	// Validator is a target that refuses a manifest while content is missing, so
+	// that what is remembered may be trusted: the refusal names what is wrong.
+	Validator interface {
+		ValidatesManifests() bool
+	}
+	// Checker is a source on this machine that can tell before anything is sent
+	// whether a blob is what its descriptor says.
+	Checker interface {
+		CheckBlob(ctx context.Context, d oci.Descriptor) error
+	}
 	// Stager is a target that takes a blob in pieces: out of order, from several
 	// connections, and where an earlier process left off. A nil stage without an
 	// error says that the blob is there.

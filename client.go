@@ -1,0 +1,149 @@
+package ghcr
+
+import (
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/registry"
+	"github.com/llm-dev-ops/ghcr/transfer"
+	"github.com/llm-dev-ops/ghcr/transport"
+)
+
+// Options configure a [Client]. The zero value reads public images of ghcr.io.
+type Options struct {
+	// Registry is the host of references that name none: ghcr.io if empty, or the
+	// registry of another GitHub, such as "containers.github.example.com". It is
+	// taken to behave as GHCR does.
+	Registry string
+	// Credentials finds the login for a host. Nil is anonymous; [Logins] looks
+	// where people keep theirs.
+	Credentials transport.CredentialSource
+	// Base carries requests. Nil is the network; [*ghcrtest.Server] has one that
+	// leads to an emulator.
+	Base http.RoundTripper
+	// PlainHTTP speaks HTTP to loopback hosts. Other hosts are spoken to over TLS
+	// whatever it says.
+	PlainHTTP bool
+	// UserAgent names the program to servers; a default if empty.
+	UserAgent string
+	// Logger gets a line for each request at debug level, with secrets removed.
+	// Nil logs nothing.
+	Logger *slog.Logger
+	// Observer is told of each request. Nil is told nothing.
+	Observer transport.Observer
+	// CacheDir is where is kept what saves work later: which repository has which
+	// blob, and open upload sessions. It holds no credential. Empty keeps this in
+	// memory.
+	CacheDir string
+	// ChunkSize, in bytes, uploads larger blobs in chunks; zero in one request.
+	// See [registry.Options].
+	ChunkSize int64
+	// MaxWait bounds each wait for a rate limit. Zero means the default of
+	// [transport.Options].
+	MaxWait time.Duration
+}
+
+// Client works with GHCR, and with any other OCI registry. It is safe for
+// concurrent use; there is nothing to close.
+type Client struct {
+	opts      Options
+	transport *transport.Client
+	memory    *transfer.Memory
+	journal   *registry.Journal
+
+	mu    sync.Mutex
+	hosts map[string]*registry.Host
+}
+
+// New returns a client.
+//
+// Errors: [ErrInvalid] for a malformed registry host.
+func New(opts Options) (*Client, error) {
+	if opts.Registry == "" {
+		opts.Registry = oci.DefaultRegistry
+	}
+	opts.Registry = strings.ToLower(opts.Registry)
+	c := &Client{opts: opts, hosts: map[string]*registry.Host{}, memory: transfer.OpenMemory("")}
+	if opts.CacheDir != "" {
+		c.memory = transfer.OpenMemory(filepath.Join(opts.CacheDir, "blobs"))
+		c.journal = registry.OpenJournal(filepath.Join(opts.CacheDir, "uploads"))
+	}
+	var err error
+	c.transport, err = transport.New(transport.Options{
+		Base:        opts.Base,
+		Credentials: opts.Credentials,
+		Rules:       c.authRules,
+		PlainHTTP:   opts.PlainHTTP,
+		UserAgent:   opts.UserAgent,
+		Logger:      opts.Logger,
+		Observer:    opts.Observer,
+		MaxWait:     opts.MaxWait,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.host(opts.Registry); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// isGHCR tells whether a host is a registry of GitHub's.
+func (c *Client) isGHCR(host string) bool {
+	return host == oci.DefaultRegistry || host == c.opts.Registry
+}
+
+// authRules says what is known of a host's logins before it is asked
+// (docs/quirks.md#direct-bearer).
+func (c *Client) authRules(host string) transport.HostRules {
+	switch {
+	case host == oci.DefaultRegistry:
+		return transport.HostRules{Realm: "https://ghcr.io/token", Service: "ghcr.io", DirectBearer: true}
+	case c.isGHCR(host):
+		return transport.HostRules{DirectBearer: true}
+	}
+	return transport.HostRules{}
+}
+
+func (c *Client) host(name string) (*registry.Host, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h := c.hosts[name]; h != nil {
+		return h, nil
+	}
+	opts := registry.Options{ChunkSize: c.opts.ChunkSize, Journal: c.journal}
+	if c.isGHCR(name) {
+		opts.Rules = registry.GHCR
+	}
+	opts.PlainHTTP = c.opts.PlainHTTP && transport.IsLoopback(name)
+	h, err := registry.New(c.transport, name, opts)
+	if err != nil {
+		return nil, err
+	}
+	c.hosts[name] = h
+	return h, nil
+}
+
+// ParseRef is [oci.ParseRef] with the client's default registry.
+//
+// Errors: [ErrInvalid].
+func (c *Client) ParseRef(s string) (oci.ImageRef, error) {
+	return oci.ParseRefDefault(s, c.opts.Registry)
+}
+
+// Repository returns the repository that a reference is in, on whatever host. Tag
+// and digest are not looked at.
+//
+// Errors: [ErrInvalid].
+func (c *Client) Repository(ref oci.ImageRef) (*registry.Repository, error) {
+	h, err := c.host(ref.Registry)
+	if err != nil {
+		return nil, err
+	}
+	return h.Repository(ref.Name)
+}

@@ -1,0 +1,190 @@
+package ghcr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/credentials"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/transport"
+)
+
+// Logins finds credentials where people and CI systems keep them. For GitHub's
+// registry, and only for it, the environment comes first:
+//
+//	GHCR_TOKEN, GH_TOKEN, GITHUB_TOKEN, with GHCR_USERNAME or GITHUB_ACTOR
+//
+// then, for every host, the login files of docker and of the containers tools,
+// with their credential helpers:
+//
+//	$REGISTRY_AUTH_FILE
+//	$DOCKER_CONFIG/config.json
+//	$XDG_RUNTIME_DIR/containers/auth.json
+//	~/.config/containers/auth.json
+//	~/.docker/config.json
+//
+// and last, for GitHub's registry, what "gh auth token" prints. Nothing found is
+// anonymous. The zero value reads the process's environment. It is safe for
+// concurrent use and asks once for each host.
+type Logins struct {
+	// Registry is GitHub's registry: ghcr.io if empty.
+	Registry string
+	// Getenv reads the environment; [os.Getenv] if nil.
+	Getenv func(string) string
+
+	mu    sync.Mutex
+	found map[string]transport.Credential
+}
+
+// Credential implements [transport.CredentialSource].
+//
+// Errors: a login file that is there and cannot be read, or a credential helper
+// that fails: to go on without it would look like a missing permission.
+func (l *Logins) Credential(ctx context.Context, host string) (transport.Credential, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c, ok := l.found[host]; ok {
+		return c, nil
+	}
+	c, err := l.find(ctx, host)
+	if err != nil {
+		return transport.Credential{}, fmt.Errorf("find the login for %s: %w", host, err)
+	}
+	if l.found == nil {
+		l.found = map[string]transport.Credential{}
+	}
+	l.found[host] = c
+	return c, nil
+}
+
+func (l *Logins) find(ctx context.Context, host string) (transport.Credential, error) {
+	github := host == oci.DefaultRegistry || host == l.Registry
+	if github {
+		if c := l.fromEnv(); !c.IsZero() {
+			return c, nil
+		}
+	}
+	for _, file := range l.files() {
+		c, err := fromFile(ctx, file, host)
+		if err != nil || !c.IsZero() {
+			return c, err
+		}
+	}
+	if host == oci.DefaultRegistry {
+		return fromGH(ctx), nil
+	}
+	return transport.Credential{}, nil
+}
+
+func (l *Logins) env(name string) string {
+	if l.Getenv != nil {
+		return l.Getenv(name)
+	}
+	return os.Getenv(name)
+}
+
+// anyUser is sent as the user name where none is known. GHCR looks at the token
+// alone (docs/quirks.md#token-user-ignored).
+const anyUser = "x-access-token"
+
+func (l *Logins) fromEnv() transport.Credential {
+	for _, name := range []string{"GHCR_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"} {
+		token := strings.TrimSpace(l.env(name))
+		if token == "" {
+			continue
+		}
+		user := anyUser
+		for _, name := range []string{"GHCR_USERNAME", "GITHUB_ACTOR"} {
+			if u := l.env(name); u != "" {
+				user = u
+				break
+			}
+		}
+		return transport.Credential{Username: user, Password: transport.NewSecret(token), Source: name}
+	}
+	return transport.Credential{}
+}
+
+// files lists the login files that may be there, the first to be asked first.
+// $DOCKER_CONFIG stands in place of ~/.docker, not beside it.
+func (l *Logins) files() []string {
+	var list []string
+	add := func(dir string, rest ...string) {
+		if dir != "" {
+			list = append(list, filepath.Join(append([]string{dir}, rest...)...))
+		}
+	}
+	add(l.env("REGISTRY_AUTH_FILE"))
+	add(l.env("DOCKER_CONFIG"), "config.json")
+	add(l.env("XDG_RUNTIME_DIR"), "containers", "auth.json")
+	home := l.env("HOME")
+	if home == "" {
+		home = l.env("USERPROFILE")
+	}
+	if config := l.env("XDG_CONFIG_HOME"); config != "" {
+		add(config, "containers", "auth.json")
+	} else {
+		add(home, ".config", "containers", "auth.json")
+	}
+	if l.env("DOCKER_CONFIG") == "" {
+		add(home, ".docker", "config.json")
+	}
+	return list
+}
+
+func fromFile(ctx context.Context, file, host string) (transport.Credential, error) {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return transport.Credential{}, nil
+	}
+	store, err := credentials.NewStore(file, credentials.StoreOptions{})
+	if err != nil {
+		return transport.Credential{}, oci.Invalid("login file %s: %w", file, err)
+	}
+	c, err := store.Get(ctx, credentials.ServerAddressFromRegistry(host))
+	if err != nil {
+		return transport.Credential{}, fmt.Errorf("login file %s: %w", file, err)
+	}
+	if c == auth.EmptyCredential {
+		return transport.Credential{}, nil
+	}
+	found := transport.Credential{Username: c.Username, Source: file}
+	switch {
+	case c.AccessToken != "":
+		found.Bearer = transport.NewSecret(c.AccessToken)
+	case c.Password != "":
+		found.Password = transport.NewSecret(c.Password)
+	default:
+		// GHCR issues no identity tokens; where others do, they serve as a password.
+		found.Password = transport.NewSecret(c.RefreshToken)
+	}
+	return found, nil
+}
+
+// ghPatience is how long the gh command may take; it may unlock a keyring.
+const ghPatience = 10 * time.Second
+
+// fromGH asks the gh command, if there is one and somebody has logged in with it.
+func fromGH(ctx context.Context) transport.Credential {
+	path, err := exec.LookPath("gh")
+	if err != nil {
+		return transport.Credential{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, ghPatience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "auth", "token", "--hostname", "github.com").Output()
+	token := strings.TrimSpace(string(out))
+	if err != nil || token == "" {
+		return transport.Credential{}
+	}
+	return transport.Credential{Username: anyUser, Password: transport.NewSecret(token), Source: "gh auth token"}
+}

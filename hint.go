@@ -1,0 +1,70 @@
+package ghcr
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/llm-dev-ops/ghcr/transfer"
+	"github.com/llm-dev-ops/ghcr/transport"
+)
+
+// Hint says what to do about an error, in one or two lines, or nothing if it has
+// nothing to add to the error's own words. GHCR's answers to a missing login, a
+// missing permission and a missing image are much alike; a hint says what they
+// may mean together.
+func Hint(err error) string {
+	var e *transport.Error
+	if errors.As(err, &e) {
+		return exchangeHint(e)
+	}
+	switch {
+	case errors.Is(err, transfer.ErrTagExists):
+		return "leave out --no-clobber to move the tag"
+	case errors.Is(err, ErrIntegrity) && !errors.Is(err, ErrInvalid):
+		return "nothing was stored under the wrong digest; a proxy between here and the registry may change content"
+	}
+	return ""
+}
+
+func exchangeHint(e *transport.Error) string {
+	text := strings.ToLower(e.Message)
+	switch {
+	case errors.Is(e, ErrRateLimited):
+		if e.RetryAfter > 0 {
+			return fmt.Sprintf("the registry asks to wait %s; --max-wait says how long to be patient", e.RetryAfter)
+		}
+		return "the registry limits requests; wait some minutes, or let --max-wait be longer"
+	case strings.Contains(text, "write_package"), strings.Contains(text, "installation not allowed"):
+		// docs/quirks.md#denial-texts
+		return "in a workflow: permissions: packages: write. Then the package's settings page: Manage Actions access, add the repository with role Write.\n" +
+			"If the package is new, the organization must allow its creation"
+	case strings.Contains(text, "expected scopes"):
+		return "the token lacks a scope: a classic token needs write:packages to push and read:packages to pull"
+	case strings.Contains(text, "cannot be authenticated"):
+		return fmt.Sprintf("the token from %s is expired or revoked", origin(e))
+	case errors.Is(e, ErrUnauthorized), errors.Is(e, ErrDenied):
+		return fmt.Sprintf("it does not exist, or it is private and this login can't see it. You are %s", who(e))
+	case errors.Is(e, ErrNotFound) && e.Method != http.MethodDelete:
+		return fmt.Sprintf("not found, or private and this login can't see it. You are %s", who(e))
+	case errors.Is(e, ErrUnsupported) && e.Method == http.MethodDelete:
+		// docs/quirks.md#manifest-delete
+		return "ghcr.io does not delete through the registry; delete the version on the package's page"
+	}
+	return ""
+}
+
+func origin(e *transport.Error) string {
+	if e.Credential == "" {
+		return "this login"
+	}
+	return e.Credential
+}
+
+func who(e *transport.Error) string {
+	if e.Credential == "" || e.Credential == "anonymous" {
+		return "anonymous: set GHCR_TOKEN, or log in with docker login"
+	}
+	return "logged in with the token from " + e.Credential
+}

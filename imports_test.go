@@ -1,0 +1,98 @@
+package ghcr_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/llm-dev-ops/ghcr"
+
+// allowedImports is the table of docs/design.md: what each package may import
+// besides the standard library. A package that is not listed may not exist, so
+// that a new one gets its line here and there.
+var allowedImports = map[string][]string{
+	"oci": {
+		"github.com/distribution/reference",
+		"github.com/opencontainers/go-digest",
+		"github.com/opencontainers/image-spec/specs-go/v1",
+	},
+	"transport": {module + "/oci", "golang.org/x/sync/..."},
+	"registry": {
+		module + "/oci", module + "/transport",
+		"github.com/opencontainers/go-digest",
+	},
+	"transfer": {
+		module + "/oci",
+		"github.com/klauspost/compress/...",
+		"github.com/opencontainers/go-digest",
+		"golang.org/x/sync/...",
+		"golang.org/x/sys/...",
+	},
+	// The emulator must not share the client's mistakes, so it shares no code with
+	// it but the data types.
+	"ghcrtest": {module + "/oci"},
+	"": {
+		module + "/oci", module + "/registry", module + "/transfer", module + "/transport",
+		"oras.land/oras-go/v2/registry/remote/auth",
+		"oras.land/oras-go/v2/registry/remote/credentials",
+	},
+	"cmd/ghcr": {"..."},
+}
+
+func TestImportsAreThoseOfTheDesign(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Doc", module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	std := standardLibrary(t)
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath, Doc string
+			Imports         []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		allowed, listed := allowedImports[name]
+		if !listed {
+			t.Errorf("package %s is not in the table of imports", p.ImportPath)
+			continue
+		}
+		if p.Doc == "" {
+			t.Errorf("package %s has no package comment", p.ImportPath)
+		}
+		for _, imported := range p.Imports {
+			if !std[imported] && !slices.ContainsFunc(allowed, func(pattern string) bool { return matchImport(pattern, imported) }) {
+				t.Errorf("%s imports %s, which docs/design.md does not allow", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+func matchImport(pattern, path string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "..."); ok {
+		return strings.HasPrefix(path+"/", prefix)
+	}
+	return pattern == path
+}
+
+func standardLibrary(t *testing.T) map[string]bool {
+	out, err := exec.Command("go", "list", "std").Output()
+	if err != nil {
+		t.Fatalf("go list std: %v", err)
+	}
+	std := map[string]bool{}
+	for _, p := range strings.Fields(string(out)) {
+		std[p] = true
+	}
+	return std
+}
