@@ -1,0 +1,134 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  ghcr version",
+		Args:    args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return a.print(result{
+				data: struct {
+					Schema  string `json:"schema"`
+					Version string `json:"version"`
+				}{schema, version()},
+				ids: []string{version()}, text: "ghcr " + version() + "\n",
+			})
+		},
+	}
+}
+
+func completionCommand() *cobra.Command {
+	write := map[string]func(*cobra.Command) error{
+		"bash":       func(c *cobra.Command) error { return c.Root().GenBashCompletionV2(c.OutOrStdout(), true) },
+		"zsh":        func(c *cobra.Command) error { return c.Root().GenZshCompletion(c.OutOrStdout()) },
+		"fish":       func(c *cobra.Command) error { return c.Root().GenFishCompletion(c.OutOrStdout(), true) },
+		"powershell": func(c *cobra.Command) error { return c.Root().GenPowerShellCompletionWithDesc(c.OutOrStdout()) },
+	}
+	shells := slices.Sorted(maps.Keys(write))
+	return &cobra.Command{
+		Use:       "completion SHELL",
+		Short:     "Print a script that completes commands, flags and tags",
+		Long:      "Print a completion script for bash, fish, powershell or zsh.",
+		Example:   "  source <(ghcr completion bash)",
+		Args:      args(cobra.ExactArgs(1)),
+		ValidArgs: shells,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			if write[given[0]] == nil {
+				return usage("completion %q: want one of %s", given[0], strings.Join(shells, ", "))
+			}
+			return write[given[0]](cmd)
+		},
+	}
+}
+
+func sortedList(names []string) string {
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// helpTopics are pages of help that are no commands.
+func helpTopics() []*cobra.Command {
+	var list []*cobra.Command
+	for _, t := range []struct{ name, short, text string }{
+		{"environment", "What is read from the environment", `
+GHCR_TOKEN, GH_TOKEN, GITHUB_TOKEN   token for GitHub's registry, the first that is set
+GHCR_USERNAME, GITHUB_ACTOR          user name beside it; GHCR does not look at it
+GHCR_REGISTRY                        default registry, as --registry
+REGISTRY_AUTH_FILE                   login file, before all others
+DOCKER_CONFIG                        directory of docker's config.json, in place of ~/.docker
+XDG_RUNTIME_DIR, XDG_CONFIG_HOME     where containers/auth.json is looked for
+XDG_CACHE_HOME                       where is kept which repository has which blob, and open uploads
+HTTPS_PROXY, NO_PROXY                proxies
+SSL_CERT_FILE                        certificates to trust
+NO_COLOR, CLICOLOR, CLICOLOR_FORCE   colour
+CI                                   no progress bars
+GITHUB_ACTIONS                       errors are annotations too`},
+		{"exit-codes", "What the exit codes mean", `
+0    done
+1    failure
+2    bad input: a malformed reference, an unknown flag, a broken layout or archive
+3    some of several things were done
+4    login or permission
+5    not found, or not visible to this login
+6    gave up waiting for a rate limit
+7    content that does not match its digest
+130  interrupted
+
+GHCR answers a pull of an image that does not exist with a refusal where nobody is
+logged in: that is 4, not 5.`},
+		{"formats", "How results are printed", `
+On a terminal a table; in a pipe one line for each row, its fields separated by tabs,
+with whole digests, bytes and RFC 3339 times, and no heading.
+
+--json            the whole as JSON, of the schema ghcr/1 (docs/output.md)
+--json=a,b        only these fields
+--jq EXPRESSION   what a jq expression makes of the JSON; strings without quotes
+--template TEXT   what a Go template makes of the JSON
+-q, --quiet       ids only, one a line
+
+Results are on stdout and all else on stderr.`},
+		{"references", "How images and places are written", `
+acme/app                          repository on the default registry, ghcr.io
+acme/app:v1                       by tag
+acme/app@sha256:<hex>             by digest
+acme/app:v1@sha256:<hex>          the digest decides; as a target, it must match, and gets the tag
+ghcr.io/acme/app:v1               with the host
+localhost:5000/x/y:z              any registry
+https://github.com/orgs/acme/packages/container/app   the page of a package
+
+oci:DIR, oci:DIR:TAG              OCI image layout
+docker-archive:FILE, tar:FILE     archive of docker save; :NAME:TAG chooses an image in it
+
+Upper case in names is folded to lower case. Without a tag, "latest" is meant.`},
+		{"tokens", "Which tokens GHCR takes", `
+A classic personal access token with read:packages to pull, write:packages to push.
+In GitHub Actions, GITHUB_TOKEN with "permissions: packages: write"; the package must
+be linked to the repository, or list it under "Manage Actions access".
+Fine-grained tokens and tokens of GitHub Apps are refused by GHCR for most packages.
+
+Where a login is refused for a public image, it is pulled without one.`},
+		{"quirks", "How GHCR differs from other registries", `
+- a chunk of an upload is refused above 4 MiB
+- an index is not found by clients that do not accept its type by name
+- a refused token is answered with 403 and no challenge
+- manifests and tags cannot be deleted through the registry
+- there is no referrers API: the tag sha256-<hex> stands in for it
+- tags are listed in the order in which they were made
+- rate limits stand in the text of an error
+- an upload may be stored although its last request fails
+
+docs/quirks.md has all of them, with sources, and the switches of the emulator.`},
+	} {
+		list = append(list, &cobra.Command{Use: t.name, Short: t.short, Long: strings.TrimSpace(t.text)})
+	}
+	return list
+}

@@ -1,0 +1,136 @@
+// Command ghcr pushes, pulls, copies and tags images on GitHub Container Registry
+// and other OCI registries, and brings an emulated GHCR along.
+//
+// One file holds one command; app.go holds what they share, and output.go how
+// results are printed. Results go to stdout and everything else to stderr.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	ghcr "github.com/llm-dev-ops/ghcr"
+	"github.com/llm-dev-ops/ghcr/transport"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+}
+
+// run is the whole command, apart from the process around it.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	// The first ctrl-C ends the work in order; a second one ends the process.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	err = errors.Join(err, a.close())
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(stderr, "ghcr: interrupted")
+		return exitInterrupted
+	}
+	if !errors.Is(err, errSilent) {
+		a.report(err)
+	}
+	return exitCode(err)
+}
+
+// The exit codes, which scripts go by. `ghcr help exit-codes` explains them.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitPartly      = 3
+	exitPermission  = 4
+	exitNotFound    = 5
+	exitRateLimited = 6
+	exitIntegrity   = 7
+	exitFinding     = 8
+	exitInterrupted = 130
+)
+
+// errPartly says that some of several things were done.
+var errPartly = errors.New("not everything was done")
+
+// errSilent ends with exit code 1 and has been reported.
+var errSilent = errors.New("reported")
+
+func exitCode(err error) int {
+	switch {
+	case errors.Is(err, errPartly):
+		return exitPartly
+	case errors.Is(err, ghcr.ErrNotFound):
+		return exitNotFoundOrUsage(err)
+	case errors.Is(err, ghcr.ErrInvalid):
+		return exitUsage
+	case errors.Is(err, ghcr.ErrRateLimited):
+		return exitRateLimited
+	case errors.Is(err, ghcr.ErrUnauthorized), errors.Is(err, ghcr.ErrDenied):
+		return exitPermission
+	case errors.Is(err, ghcr.ErrIntegrity):
+		return exitIntegrity
+	}
+	return exitFailure
+}
+
+// exitNotFoundOrUsage tells what a registry does not have from what a layout or
+// archive on the command line should have.
+func exitNotFoundOrUsage(err error) int {
+	if errors.Is(err, ghcr.ErrInvalid) {
+		return exitUsage
+	}
+	return exitNotFound
+}
+
+// report prints an error and what to do about it.
+func (a *app) report(err error) {
+	text, hint := err.Error(), ghcr.Hint(err)
+	if a.flags.json.set {
+		a.reportJSON(err, text, hint)
+		return
+	}
+	fmt.Fprintf(a.stderr, "ghcr: error: %s\n", text)
+	for line := range strings.Lines(hint) {
+		fmt.Fprintf(a.stderr, "ghcr: hint: %s\n", strings.TrimSpace(line))
+	}
+	if a.getenv("GITHUB_ACTIONS") == "true" {
+		// A workflow command; its text may not break out of its line.
+		escape := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+		fmt.Fprintf(a.stderr, "::error title=ghcr::%s\n", escape.Replace(text))
+	}
+}
+
+func (a *app) reportJSON(err error, text, hint string) {
+	answer := struct {
+		Class     string `json:"class"`
+		Message   string `json:"message"`
+		Hint      string `json:"hint,omitempty"`
+		Status    int    `json:"status,omitempty"`
+		RequestID string `json:"request_id,omitempty"`
+	}{Class: errorClass(err), Message: text, Hint: hint}
+	var e *transport.Error
+	if errors.As(err, &e) {
+		answer.Status, answer.RequestID = e.Status, e.RequestID
+	}
+	json.NewEncoder(a.stderr).Encode(map[string]any{"error": answer})
+}
+
+func errorClass(err error) string {
+	return map[int]string{
+		exitFailure: "failure", exitUsage: "usage", exitPartly: "partial", exitPermission: "permission",
+		exitNotFound: "not-found", exitRateLimited: "rate-limited", exitIntegrity: "integrity", exitFinding: "finding",
+	}[exitCode(err)]
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llm-dev-ops/ghcr/ghcrtest"
+)
+
+// serveConfig is the file of ghcr serve --config.
+type serveConfig struct {
+	Accounts []struct {
+		Login  string   `json:"login"`
+		Token  string   `json:"token"`
+		Scopes []string `json:"scopes"`
+		Owners []string `json:"owners"`
+	} `json:"accounts"`
+	Public []string        `json:"public"` // repositories that anybody may read
+	Quirks json.RawMessage `json:"quirks"` // single switches, by name
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var addr, profile, data, config string
+	var tls bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve an emulated GHCR on a loopback port",
+		Long: `Serve an emulated GHCR for tests: registry, token service and the host that blobs come
+from. Prints one line when it is ready, and serves until it is interrupted. Any
+owner exists, and the token ` + ghcrtest.Token + ` may do everything. With --profile spec it is a
+plain registry without logins. --data keeps the state in a directory, the one that
+--sim uses.
+
+A --config file is JSON: {"accounts": [{"login", "token", "scopes", "owners"}],
+"public": [REPOSITORY], "quirks": {NAME: VALUE}}; docs/quirks.md has the names.`,
+		Example: "  ghcr serve --addr 127.0.0.1:5000 --data ./box",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts, err := serveOptions(profile, config)
+			if err != nil {
+				return err
+			}
+			opts.Dir = data
+			if opts.Dir == "" {
+				opts.Dir = a.flags.sim
+			}
+			server, err := ghcrtest.New(opts)
+			if err != nil {
+				return usage("serve: %w", err)
+			}
+			l, err := server.Listen(addr, tls)
+			if err != nil {
+				return errors.Join(usage("serve: %w", err), server.Close())
+			}
+			login := ", token " + ghcrtest.Token
+			if opts.Open {
+				login = ", no login needed"
+			} else if len(opts.Accounts) > 0 {
+				login = ""
+			}
+			if tls {
+				ca, err := writeCA(l.CA())
+				if err != nil {
+					return errors.Join(err, l.Close(), server.Close())
+				}
+				login += ", trust " + ca
+				defer os.Remove(ca)
+			}
+			fmt.Fprintf(a.stdout, "serving %s at %s (profile %s%s)\n", l.Addr(), l.URL(), profile, login)
+			<-cmd.Context().Done()
+			return errors.Join(l.Close(), server.Close())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&addr, "addr", "127.0.0.1:5000", "loopback `HOST:PORT` to serve on; port 0 is any that is free")
+	flags.StringVar(&profile, "profile", "ghcr", "ghcr: as GHCR answers; spec: a plain registry")
+	flags.StringVar(&data, "data", "", "keep the state in `DIR`")
+	flags.StringVar(&config, "config", "", "JSON `FILE` of accounts, public repositories and quirks")
+	flags.BoolVar(&tls, "tls", false, "speak HTTPS with a certificate of its own")
+	return cmd
+}
+
+func serveOptions(profile, config string) (ghcrtest.Options, error) {
+	quirks := ghcrtest.GHCR()
+	opts := ghcrtest.Options{NoLog: true, Quirks: &quirks}
+	switch profile {
+	case "ghcr":
+	case "spec":
+		quirks = ghcrtest.Spec()
+		opts.Open = true
+	default:
+		return opts, usage("--profile %q: want ghcr or spec", profile)
+	}
+	if config == "" {
+		return opts, nil
+	}
+	raw, err := os.ReadFile(config)
+	if err != nil {
+		return opts, usage("--config: %w", err)
+	}
+	var c serveConfig
+	if err := decodeStrict(raw, &c); err != nil {
+		return opts, usage("--config %s: %w", config, err)
+	}
+	if c.Quirks != nil {
+		if err := decodeStrict(c.Quirks, &quirks); err != nil {
+			return opts, usage("--config %s: quirks: %w", config, err)
+		}
+	}
+	for _, account := range c.Accounts {
+		if account.Token == "" {
+			return opts, usage("--config %s: the account %q has no token", config, account.Login)
+		}
+		opts.Accounts = append(opts.Accounts, ghcrtest.Account{Login: account.Login, Token: account.Token, Scopes: account.Scopes, Owners: account.Owners})
+		opts.Open = false
+	}
+	opts.Public = c.Public
+	return opts, nil
+}
+
+// decodeStrict refuses fields that do not exist: a switch that is misspelt would
+// look as if it did nothing.
+func decodeStrict(raw []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	return dec.Decode(v)
+}
+
+func writeCA(pem []byte) (string, error) {
+	f, err := os.CreateTemp("", "ghcr-ca-*.pem")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(pem)
+	return f.Name(), errors.Join(err, f.Close())
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// shown is what ghcr show prints.
+type shown struct {
+	Schema      string            `json:"schema"`
+	Ref         string            `json:"ref"`
+	Digest      oci.Digest        `json:"digest"`
+	MediaType   string            `json:"mediaType"`
+	Kind        oci.Kind          `json:"kind"`
+	Platforms   []string          `json:"platforms"`
+	Size        int64             `json:"size"`
+	Created     time.Time         `json:"created,omitzero"`
+	Layers      int               `json:"layers"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Entrypoint  []string          `json:"entrypoint,omitempty"`
+	Cmd         []string          `json:"cmd,omitempty"`
+	User        string            `json:"user,omitempty"`
+	Referrers   []refersTo        `json:"referrers"`
+}
+
+func (a *app) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show REF", Aliases: []string{"inspect"},
+		Short:   "Show what an image is, on one page",
+		Long:    "Show digest, platforms, size, labels and what refers to an image: signatures,\nSBOMs, attestations.",
+		Example: "  ghcr show acme/app:v1\n  ghcr show acme/app:v1 --jq .digest",
+		Args:    args(cobra.ExactArgs(1)), ValidArgsFunction: a.completeTags,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			repo, ref, err := a.repository(given[0], false)
+			if err != nil {
+				return err
+			}
+			f, err := facts(cmd.Context(), repo, ref.Reference.String())
+			if err != nil {
+				return err
+			}
+			refers, err := referrersOf(cmd.Context(), repo, f.manifest.Digest())
+			if err != nil {
+				return err
+			}
+			s := shown{
+				Schema: schema, Ref: ref.String(), Digest: f.manifest.Digest(), MediaType: f.manifest.MediaType, Kind: f.manifest.Kind(),
+				Platforms: f.platforms, Size: f.size, Created: f.created, Layers: len(f.manifest.Layers),
+				Annotations: f.manifest.Annotations, Labels: f.config.Config.Labels,
+				Entrypoint: f.config.Config.Entrypoint, Cmd: f.config.Config.Cmd, User: f.config.Config.User,
+				Referrers: refers,
+			}
+			return a.print(result{data: s, ids: []string{s.Digest.String()}, text: a.showText(s)})
+		},
+	}
+}
+
+func (a *app) showText(s shown) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, value)
+		}
+	}
+	line("image", a.bold(s.Ref))
+	line("digest", s.Digest.String())
+	line("type", fmt.Sprintf("%s (%s)", s.Kind, s.MediaType))
+	line("platforms", strings.Join(s.Platforms, " "))
+	line("size", fmt.Sprintf("%s compressed", size(s.Size)))
+	if s.Layers > 0 {
+		line("layers", fmt.Sprint(s.Layers))
+	}
+	if !s.Created.IsZero() {
+		line("created", fmt.Sprintf("%s (%s)", s.Created.UTC().Format(time.RFC3339), ago(s.Created, time.Now())))
+	}
+	line("source", cmp.Or(s.Annotations["org.opencontainers.image.source"], s.Labels["org.opencontainers.image.source"]))
+	line("entrypoint", strings.Join(s.Entrypoint, " "))
+	line("command", strings.Join(s.Cmd, " "))
+	line("user", s.User)
+	for _, set := range []struct {
+		name   string
+		values map[string]string
+	}{{"annotation", s.Annotations}, {"label", s.Labels}} {
+		for _, k := range slices.Sorted(maps.Keys(set.values)) {
+			line(set.name, k+"="+set.values[k])
+		}
+	}
+	if len(s.Referrers) == 0 {
+		line("referrers", "none")
+	}
+	for _, r := range s.Referrers {
+		line("referrer", r.label()+"  "+r.Digest.String())
+	}
+	w.Flush()
+	return b.String()
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// sized is what ghcr size prints.
+type sized struct {
+	Schema    string         `json:"schema"`
+	Ref       string         `json:"ref"`
+	Digest    oci.Digest     `json:"digest"`
+	Total     int64          `json:"total"`  // of all blobs, each once
+	Shared    int64          `json:"shared"` // of blobs that more than one platform has
+	Platforms []platformSize `json:"platforms"`
+	Blobs     []blobSize     `json:"blobs"`
+}
+
+type platformSize struct {
+	Platform   string `json:"platform"`
+	Compressed int64  `json:"compressed"`
+	Unique     int64  `json:"unique"` // of blobs that no other platform has
+	Layers     int    `json:"layers"`
+}
+
+type blobSize struct {
+	Digest    oci.Digest `json:"digest"`
+	MediaType string     `json:"mediaType"`
+	Size      int64      `json:"size"`
+	Platforms int        `json:"platforms"` // that have it
+}
+
+func (a *app) sizeCommand() *cobra.Command {
+	var by string
+	cmd := &cobra.Command{
+		Use:   "size REF",
+		Short: "Show how large an image is, by platform and by layer",
+		Long: `Show the compressed size of an image for each platform: what a pull moves, and how
+much of that no other platform has.`,
+		Example: "  ghcr size acme/app:v1\n  ghcr size acme/app:v1 --by layer",
+		Args:    args(cobra.ExactArgs(1)), ValidArgsFunction: a.completeTags,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			if by != "platform" && by != "layer" {
+				return usage("--by %q: want platform or layer", by)
+			}
+			repo, ref, err := a.repository(given[0], false)
+			if err != nil {
+				return err
+			}
+			root, err := repo.Manifest(cmd.Context(), ref.Reference.String())
+			if err != nil {
+				return err
+			}
+			s := sized{Schema: schema, Ref: ref.String(), Digest: root.Digest(), Platforms: []platformSize{}, Blobs: []blobSize{}}
+			images := map[string]*oci.Manifest{}
+			names := []string{}
+			if !root.IsIndex() {
+				names, images = []string{string(root.Kind())}, map[string]*oci.Manifest{string(root.Kind()): root}
+			}
+			platforms := map[oci.Digest]string{}
+			for _, d := range root.Manifests {
+				if oci.HasPlatform(d) {
+					platforms[d.Digest] = oci.FormatPlatform(*d.Platform)
+				}
+			}
+			for _, d := range root.Manifests {
+				if !oci.IsManifestType(d.MediaType) {
+					continue
+				}
+				m, err := repo.Manifest(cmd.Context(), d.Digest.String())
+				if err != nil {
+					return err
+				}
+				name := entryName(d, m, platforms)
+				names = append(names, name)
+				images[name] = m
+			}
+			s.add(names, images)
+			return a.printSize(s, by)
+		},
+	}
+	cmd.Flags().StringVar(&by, "by", "platform", "platform or layer")
+	return cmd
+}
+
+func (s *sized) add(names []string, images map[string]*oci.Manifest) {
+	have := map[oci.Digest]int{}
+	for _, m := range images {
+		for _, d := range m.Blobs() {
+			have[d.Digest]++
+		}
+	}
+	listed := map[oci.Digest]bool{}
+	for _, name := range names {
+		m := images[name]
+		p := platformSize{Platform: name, Layers: len(m.Layers)}
+		for _, d := range m.Blobs() {
+			p.Compressed += d.Size
+			if have[d.Digest] == 1 {
+				p.Unique += d.Size
+			}
+			if listed[d.Digest] {
+				continue
+			}
+			listed[d.Digest] = true
+			s.Total += d.Size
+			if have[d.Digest] > 1 {
+				s.Shared += d.Size
+			}
+			s.Blobs = append(s.Blobs, blobSize{d.Digest, d.MediaType, d.Size, have[d.Digest]})
+		}
+		s.Platforms = append(s.Platforms, p)
+	}
+	slices.SortStableFunc(s.Blobs, func(x, y blobSize) int { return cmp.Compare(y.Size, x.Size) })
+}
+
+func (a *app) printSize(s sized, by string) error {
+	r := result{data: s, ids: []string{fmt.Sprint(s.Total)}, foot: fmt.Sprintf("%s in all, %s of it shared", size(s.Total), size(s.Shared))}
+	if by == "layer" {
+		r.head = []string{"DIGEST", "SIZE", "PLATFORMS", "TYPE"}
+		for _, b := range s.Blobs {
+			r.rows = append(r.rows, []string{shortDigest(b.Digest), size(b.Size), fmt.Sprint(b.Platforms), b.MediaType})
+			r.plain = append(r.plain, []string{b.Digest.String(), fmt.Sprint(b.Size), fmt.Sprint(b.Platforms), b.MediaType})
+		}
+		return a.print(r)
+	}
+	r.head = []string{"PLATFORM", "COMPRESSED", "UNIQUE", "LAYERS"}
+	for _, p := range s.Platforms {
+		r.rows = append(r.rows, []string{p.Platform, size(p.Compressed), size(p.Unique), fmt.Sprint(p.Layers)})
+		r.plain = append(r.plain, []string{p.Platform, fmt.Sprint(p.Compressed), fmt.Sprint(p.Unique), fmt.Sprint(p.Layers)})
+	}
+	return a.print(r)
+}
