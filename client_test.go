@@ -1,6 +1,7 @@
 package ghcr_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 
@@ -17,9 +18,10 @@ type sandbox struct {
 	client *ghcr.Client
 }
 
-// login is the credential that may do everything on the emulator.
-var login = transport.Static(map[string]transport.Credential{
-	"ghcr.io": {Username: "anybody", Password: transport.NewSecret(ghcrtest.Token), Source: "the test"},
+// login is the credential that may do everything on the emulator, whatever its
+// name.
+var login = transport.CredentialFunc(func(context.Context, string) (transport.Credential, error) {
+	return transport.Credential{Username: "anybody", Password: transport.NewSecret(ghcrtest.Token), Source: "the test"}, nil
 })
 
 func newSandbox(t *testing.T, opts ghcrtest.Options) *sandbox {

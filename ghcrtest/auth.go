@@ -131,11 +131,7 @@ func (x *exchange) challenge() {
 			sc = "repository:user/image:pull"
 		}
 	}
-	scheme := "https"
-	if x.r.TLS == nil && x.r.Host != RegistryHost {
-		scheme = "http"
-	}
-	h := fmt.Sprintf(`Bearer realm="%s://%s/token",service="%s"`, scheme, x.r.Host, RegistryHost)
+	h := fmt.Sprintf(`Bearer realm="%s://%s/token",service="%s"`, scheme(x.r), x.r.Host, RegistryHost)
 	if sc != "" {
 		h += fmt.Sprintf(`,scope="%s"`, sc)
 	}

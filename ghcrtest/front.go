@@ -30,6 +30,7 @@ type pipeFront struct {
 	server    *http.Server
 	listener  *pipeListener
 	transport *http.Transport
+	serving   sync.WaitGroup // connections
 }
 
 // Transport returns a transport that leads to this server for every host. It may
@@ -44,6 +45,14 @@ func (s *Server) Transport() http.RoundTripper {
 	}
 	p.listener = &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	p.server = newHTTPServer(s.Handler())
+	p.server.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			p.serving.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			p.serving.Done()
+		}
+	}
 	go p.server.Serve(p.listener)
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return p.listener.dial(ctx) }
 	p.transport = &http.Transport{
@@ -61,6 +70,8 @@ func (p *pipeFront) close() {
 	}
 	p.transport.CloseIdleConnections()
 	p.server.Close()
+	// A connection outlives its closing by a moment; a synctest bubble would find it.
+	p.serving.Wait()
 }
 
 func newHTTPServer(h http.Handler) *http.Server {

@@ -369,19 +369,23 @@ func (x *exchange) web() {
 // must see that it is another.
 func (s *Server) otherHost(r *http.Request, host string) string {
 	name, port, hasPort := strings.Cut(r.Host, ":")
-	if name == RegistryHost || name == CDNHost || name == WebHost {
+	if _, pipe := connOf(r.Context()).(*pipeConn); pipe || name == RegistryHost || name == CDNHost || name == WebHost {
 		return "https://" + host
 	}
 	other := "localhost"
 	if name == "localhost" {
 		other = "127.0.0.1"
 	}
-	scheme := "http://"
-	if r.TLS != nil {
-		scheme = "https://"
-	}
 	if hasPort {
 		other += ":" + port
 	}
-	return scheme + other
+	return scheme(r) + "://" + other
+}
+
+// scheme is what clients see: over a pipe all is taken to be TLS.
+func scheme(r *http.Request) string {
+	if _, pipe := connOf(r.Context()).(*pipeConn); pipe || r.TLS != nil {
+		return "https"
+	}
+	return "http"
 }

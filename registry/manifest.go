@@ -33,18 +33,13 @@ func (r *Repository) Manifest(ctx context.Context, ref string) (*oci.Manifest, e
 	if err != nil {
 		return nil, err
 	}
-	resp, err := r.follow(ctx, request{
+	resp, raw, err := r.read(ctx, oci.MaxManifestSize, request{
 		method: http.MethodGet, url: r.url("manifests", ref),
 		header: http.Header{"Accept": {acceptManifests}},
 		call:   transport.Call{Op: "get manifest", Target: r.target(ref), Scopes: r.pull()},
 	})
 	if err != nil {
 		return nil, err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, oci.MaxManifestSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("get manifest %s: %w", r.target(ref), err)
 	}
 	m, err := oci.ParseManifest(mediaType(resp), raw)
 	if err != nil {

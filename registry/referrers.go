@@ -54,7 +54,7 @@ func (r *Repository) referrersAPI(ctx context.Context, d oci.Digest) (found []oc
 	asked := map[string]bool{}
 	for u != nil && !asked[u.String()] {
 		asked[u.String()] = true
-		resp, err := r.host.do(ctx, request{
+		resp, body, err := r.read(ctx, oci.MaxManifestSize, request{
 			method: http.MethodGet, url: u,
 			header: http.Header{"Accept": {oci.MediaTypeOCIIndex}},
 			call:   transport.Call{Op: "list referrers", Target: r.target(d.String()), Scopes: r.pull()},
@@ -64,17 +64,11 @@ func (r *Repository) referrersAPI(ctx context.Context, d oci.Digest) (found []oc
 			case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
 				return found, false, nil
 			}
-			return nil, false, err
-		}
-		if resp.StatusCode != http.StatusOK {
 			// GHCR has answered with a 303 to GitHub's web pages. It is not followed.
-			discard(resp)
-			return nil, false, nil
-		}
-		body, err := readBounded(resp.Body, oci.MaxManifestSize)
-		resp.Body.Close()
-		if err != nil {
-			return nil, false, fmt.Errorf("list referrers %s: %w", r.target(d.String()), err)
+			if errors.Is(err, oci.ErrNotFound) {
+				return found, false, nil
+			}
+			return nil, false, err
 		}
 		index, err := oci.ParseManifest(oci.MediaTypeOCIIndex, body)
 		if err != nil {

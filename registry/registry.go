@@ -12,6 +12,7 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -185,6 +186,34 @@ func (h *Host) do(ctx context.Context, q request) (*http.Response, error) {
 		req.Body, req.GetBody, req.ContentLength = q.body, q.again, q.size
 	}
 	return h.client.Do(req, q.call)
+}
+
+// read sends a read and returns a short answer whole. What the chain below cannot
+// do again is done again here: an answer that is cut off after its header.
+func (r *Repository) read(ctx context.Context, limit int64, q request) (*http.Response, []byte, error) {
+	for try := 0; ; try++ {
+		resp, err := r.follow(ctx, q)
+		if err != nil {
+			return nil, nil, err
+		}
+		body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+		resp.Body.Close()
+		if int64(len(body)) > limit {
+			return nil, nil, oci.Invalid("%s %s: the answer is over the limit of %d bytes", q.call.Op, q.call.Target, limit)
+		}
+		if err == nil {
+			return resp, body, nil
+		}
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		if try == resumes {
+			return nil, nil, fmt.Errorf("%s %s: %w", q.call.Op, q.call.Target, err)
+		}
+		if err := pause(ctx, try); err != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // discard reads what is left of a short answer so that the connection can serve

@@ -3,9 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -100,14 +98,9 @@ func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, ne
 		method: http.MethodGet, url: u,
 		call: transport.Call{Op: "list tags", Target: r.String(), Scopes: r.pull()},
 	}
-	resp, err := r.follow(ctx, q)
+	resp, body, err := r.read(ctx, maxTagPage, q)
 	if err != nil {
 		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	body, err := readBounded(resp.Body, maxTagPage)
-	if err != nil {
-		return nil, nil, fmt.Errorf("list tags %s: %w", r, err)
 	}
 	var page struct {
 		Tags []string `json:"tags"`
@@ -175,14 +168,4 @@ func parseNextLink(header string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-var errTooLong = errors.New("the answer is longer than any that makes sense")
-
-func readBounded(r io.Reader, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = errTooLong
-	}
-	return data, err
 }
