@@ -1,0 +1,13 @@
+module github.com/llm-dev-ops/ghcr/internal/interop
+
+go 1.26.0
+
+require github.com/llm-dev-ops/ghcr v0.0.0
+
+require (
+	github.com/distribution/reference v0.6.0 // indirect
+	github.com/opencontainers/go-digest v1.0.0 // indirect
+	github.com/opencontainers/image-spec v1.1.1 // indirect
+)
+
+replace github.com/llm-dev-ops/ghcr => ../..
