@@ -239,10 +239,13 @@ func (x *exchange) token() {
 			}
 		}
 	}
-	_, password, given := x.r.BasicAuth()
+	user, password, given := x.r.BasicAuth()
 	var who identity
 	if given && (password != "" || !x.server.open) {
 		who.account = x.server.account(password)
+		if who.account != nil && !q.TokenUserIgnored && user != who.account.Login {
+			who.account = nil
+		}
 		if who.account == nil && !x.server.open {
 			if q.TokenNoAnonFallback {
 				x.deny("denied")
