@@ -97,7 +97,13 @@ func image(seed uint64, n int) *ghcrtest.Image {
 	return ghcrtest.NewImage("linux/amd64", layers...)
 }
 
-func (s *sandbox) requests() int { return len(s.server.Requests()) }
+// log is what the server was asked, once it is done answering.
+func (s *sandbox) log() []ghcrtest.Request {
+	synctest.Wait()
+	return s.server.Requests()
+}
+
+func (s *sandbox) requests() int { return len(s.log()) }
 
 func TestPushPullRoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -95,7 +95,7 @@ func TestRequestCounts(t *testing.T) {
 				s.server.ResetRequests()
 				test.do(s, layout)
 				if got := s.requests(); got != test.want {
-					for _, r := range s.server.Requests() {
+					for _, r := range s.log() {
 						t.Logf("%s %s?%s -> %d", r.Method, r.Path, r.Query, r.Status)
 					}
 					t.Errorf("took %d requests, want %d", got, test.want)

@@ -92,7 +92,7 @@ func (s *Server) takeFault(x *exchange) *Fault {
 			continue
 		}
 		f.used++
-		s.fired = append(s.fired, FaultRecord{Fault: f, Method: x.r.Method, Path: x.r.URL.Path, Request: len(s.log) + 1})
+		s.fired = append(s.fired, FaultRecord{Fault: f, Method: x.r.Method, Path: x.r.URL.Path, Request: len(s.log)})
 		return f
 	}
 	return nil

@@ -114,7 +114,8 @@ type Request struct {
 // maxLog bounds the log of requests.
 const maxLog = 1 << 16
 
-func (s *Server) record(x *exchange) {
+// begin enters a request into the log.
+func (s *Server) begin(x *exchange) {
 	if s.noLog {
 		return
 	}
@@ -131,19 +132,35 @@ func (s *Server) record(x *exchange) {
 	if len(s.log) >= maxLog {
 		return
 	}
-	s.log = append(s.log, Request{
+	x.entry = &Request{
 		Role: x.role, Route: x.route, Method: x.r.Method, Path: x.r.URL.Path, Query: query.Encode(),
-		Repo: x.repo, Ref: x.ref, Status: x.w.status, Sent: x.w.n, Received: x.body.n,
+		Repo: x.repo, Ref: x.ref,
 		Credential: credential, Range: x.r.Header.Get("Range"), ContentRange: x.r.Header.Get("Content-Range"),
-		Fault: x.fault != nil,
-	})
+	}
+	s.log = append(s.log, x.entry)
 }
 
-// Requests returns what was asked so far, in the order in which it was answered.
+// finish completes the log's entry.
+func (s *Server) finish(x *exchange) {
+	if x.entry == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.entry.Status, x.entry.Sent, x.entry.Received, x.entry.Fault = x.w.status, x.w.n, x.body.n, x.fault != nil
+}
+
+// Requests returns what was asked so far, in the order in which it arrived. A
+// request that is still being answered has no status and no sizes yet; in a
+// synctest bubble, synctest.Wait waits for it.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.log)
+	list := make([]Request, len(s.log))
+	for i, r := range s.log {
+		list[i] = *r
+	}
+	return list
 }
 
 // ResetRequests begins the log anew.

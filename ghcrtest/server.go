@@ -84,7 +84,7 @@ type Server struct {
 	sessions map[string]*session
 	faults   []*Fault
 	fired    []FaultRecord
-	log      []Request
+	log      []*Request
 	noLog    bool
 	signing  string // the key of signed URLs
 	windows  map[string]*window
@@ -206,9 +206,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x.body = &countedReader{r: r.Body}
 	r.Body = x.body
 	x.w.request = r
-	defer func() {
-		s.record(x)
-	}()
+	s.begin(x)
+	defer s.finish(x)
 	x.applyFaults()
 	if x.done {
 		return
@@ -234,7 +233,7 @@ type exchange struct {
 	done   bool
 	fault  *Fault // that applies to the answer
 	who    identity
-	auth   string // kind of the credential, for the log
+	entry  *Request
 }
 
 // Roles and routes, as the log and faults name them.

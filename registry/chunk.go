@@ -153,7 +153,7 @@ func (u *upload) patch(ctx context.Context, offset, size int64, body func(contex
 		u.session = next
 	}
 	next, err := parseAcknowledged(resp.Header.Get("Range"))
-	if err != nil || next > offset+size {
+	if err != nil || next > offset+size || next == 0 && offset+size == 1 {
 		return offset + size, nil // it says nothing usable: the commit decides
 	}
 	return next, nil
