@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -53,8 +54,12 @@ func (s *Server) account(token string) *Account {
 
 func (a *Account) may(permission, repo string) bool {
 	owner, _, _ := strings.Cut(repo, "/")
-	return (len(a.Scopes) == 0 || slices.Contains(a.Scopes, permission)) &&
-		(len(a.Owners) == 0 || slices.Contains(a.Owners, owner))
+	return a.scoped(permission) && (len(a.Owners) == 0 || slices.Contains(a.Owners, owner))
+}
+
+// scoped tells whether the account's token has a scope.
+func (a *Account) scoped(permission string) bool {
+	return len(a.Scopes) == 0 || slices.Contains(a.Scopes, permission)
 }
 
 // allows tells whether the identity may do something to a repository: "pull",
@@ -98,14 +103,28 @@ func (x *exchange) authorize(action string) bool {
 		x.manifestUnknown()
 	case action == "pull":
 		x.deny("denied")
-	case who.account != nil && !who.account.may("write:packages", x.repo) && len(who.account.Scopes) > 0:
-		x.deny("permission_denied: The token provided does not match expected scopes.")
-	case who.account != nil && !who.covers(x.repo, action):
-		x.deny("requested access to the resource is denied")
 	default:
-		x.deny("permission_denied: write_package")
+		x.deny(x.denial(action))
 	}
 	return false
+}
+
+// denial is what GHCR says of a write that is refused, by the kind of credential.
+func (x *exchange) denial(action string) string {
+	who := x.who
+	switch {
+	case !x.server.quirks.DenialTexts, who.account == nil:
+		return "requested access to the resource is denied"
+	case !who.direct && !who.covers(x.repo, action):
+		return "requested access to the resource is denied"
+	case strings.HasPrefix(who.account.Token, "ghs_") && !x.server.store.exists(x.repo):
+		return "installation not allowed to Create organization package"
+	case strings.HasPrefix(who.account.Token, "ghs_"):
+		return "installation not allowed to Write organization package"
+	case !who.account.scoped("write:packages"):
+		return "permission_denied: The token provided does not match expected scopes."
+	}
+	return "permission_denied: write_package"
 }
 
 func (who identity) covers(repo, action string) bool {
@@ -228,7 +247,7 @@ func (x *exchange) pong() {
 func (x *exchange) token() {
 	q := x.server.quirks
 	if x.r.Method != http.MethodGet {
-		x.unsupported()
+		x.fail(q.TokenPostStatus, "UNSUPPORTED", "The operation is unsupported.")
 		return
 	}
 	var scopes []scope
@@ -310,9 +329,7 @@ func (x *exchange) issue(who identity, scopes []scope) {
 		// The instant alone would come twice in virtual time.
 		value = base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:%s:%d%s", scopes[0].repo, now.UnixNano(), s.randomDigits()))
 	}
-	s.mu.Lock()
-	s.tokens[value] = &grant{identity: who, expires: now.Add(s.quirks.TokenTTL)}
-	s.mu.Unlock()
+	s.keepToken(value, &grant{identity: who, expires: now.Add(s.quirks.TokenTTL)})
 	answer := map[string]any{"token": value}
 	if !s.quirks.TokenMinimal {
 		answer["access_token"] = value
@@ -321,6 +338,21 @@ func (x *exchange) issue(who identity, scopes []scope) {
 	}
 	x.w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(x.w).Encode(answer)
+}
+
+// manyTokens is from how many tokens on the server forgets old ones. An expired
+// token is told from an unknown one for an hour.
+const manyTokens = 1 << 12
+
+func (s *Server) keepToken(value string, g *grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.tokens) >= s.sweepTokens {
+		forget := time.Now().Add(-time.Hour)
+		maps.DeleteFunc(s.tokens, func(_ string, old *grant) bool { return old.expires.Before(forget) })
+		s.sweepTokens = max(manyTokens, 2*len(s.tokens))
+	}
+	s.tokens[value] = g
 }
 
 func (s *Server) randomDigits() string {

@@ -256,7 +256,7 @@ func (s *Server) Add(repo, tag string, image *Image) error {
 		ref = image.Digest().String()
 	}
 	for _, name := range append([]string{ref}, image.Tags...) {
-		if err := s.storeManifest(repo, name, image.Digest(), image.Manifest); err != nil {
+		if err := s.storeManifest(repo, name, image.Digest(), image.Manifest, false); err != nil {
 			return err
 		}
 	}
@@ -284,7 +284,7 @@ func (s *Server) addFallback(repo string, image *Image) error {
 		return nil
 	}
 	index := NewIndex(list...)
-	return s.storeManifest(repo, oci.DigestTag(image.Digest()), index.Digest(), index.Manifest)
+	return s.storeManifest(repo, oci.DigestTag(image.Digest()), index.Digest(), index.Manifest, false)
 }
 
 // WriteLayout writes the image as an OCI image layout with a tag.

@@ -25,6 +25,7 @@ type event struct {
 	Tag       string     `json:"tag,omitempty"`
 
 	manifest *oci.Manifest // saves reading it back
+	create   bool          // fail if the tag is there
 }
 
 const (
@@ -34,7 +35,6 @@ const (
 	opManifest   = "manifest"
 	opUntag      = "untag"
 	opDelete     = "delete"
-	opDownload   = "download"
 )
 
 // journal is the file in a directory that keeps the rows. A nil journal keeps

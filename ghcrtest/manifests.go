@@ -2,6 +2,7 @@ package ghcrtest
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -58,16 +59,19 @@ func (x *exchange) getManifest() {
 	if x.r.Method == http.MethodHead {
 		return
 	}
-	x.server.store.countDownload(v)
+	if x.server.quirks.CountDownloads {
+		v.downloads.Add(1) // not journaled: a read should not write to the disk
+	}
 	x.w.Write(v.manifest.Bytes())
 }
 
-// countDownload counts a GET of a manifest, as GHCR's statistics do. It is not
-// journaled: a read should not write to the disk.
-func (s *store) countDownload(v *version) {
-	s.mu.Lock()
-	v.downloads++
-	s.mu.Unlock()
+// Downloads returns how often a manifest was downloaded since the server began, by
+// tag or digest; 0 for one that is not there.
+func (s *Server) Downloads(repo, ref string) int64 {
+	if v := s.store.manifest(repo, ref); v != nil {
+		return v.downloads.Load()
+	}
+	return 0
 }
 
 // accepts tells whether a media type is accepted by its own name: "*/*" does not
@@ -127,7 +131,12 @@ func (x *exchange) putManifest() {
 		x.missingBlobs(missing)
 		return
 	}
-	if err := x.server.storeManifest(x.repo, x.ref, want, m); err != nil {
+	create := !q.IgnoreIfNoneMatch && x.r.Header.Get("If-None-Match") == "*"
+	switch err := x.server.storeManifest(x.repo, x.ref, want, m, create); {
+	case errors.Is(err, errExists):
+		x.fail(http.StatusPreconditionFailed, "DENIED", err.Error())
+		return
+	case err != nil:
 		x.internal(err)
 		return
 	}
@@ -142,14 +151,16 @@ func (x *exchange) putManifest() {
 	x.w.WriteHeader(http.StatusCreated)
 }
 
-func (s *Server) storeManifest(repo, ref string, d oci.Digest, m *oci.Manifest) error {
+// storeManifest stores a manifest under a tag or its digest; with create, only if
+// the tag is not there yet.
+func (s *Server) storeManifest(repo, ref string, d oci.Digest, m *oci.Manifest, create bool) error {
 	if err := s.contents.put(d, m.Bytes()); err != nil {
 		return err
 	}
 	if err := s.ensurePackage(repo); err != nil {
 		return err
 	}
-	e := event{Op: opManifest, Repo: repo, Digest: d, MediaType: m.MediaType, manifest: m}
+	e := event{Op: opManifest, Repo: repo, Digest: d, MediaType: m.MediaType, manifest: m, create: create}
 	if !strings.Contains(ref, ":") {
 		e.Tag = ref
 	}

@@ -5,7 +5,8 @@ import "time"
 // Quirks are the ways in which GHCR departs from the specification, or from what
 // clients expect, each a switch of its own. [GHCR] and [Spec] return the two
 // profiles; change single fields of them to imitate what is only sometimes so.
-// docs/quirks.md has a section for each.
+// docs/quirks.md has a section for each, named as the field is: that of ChunkCap is
+// docs/quirks.md#chunk-cap.
 type Quirks struct {
 	// Logins.
 
@@ -22,9 +23,12 @@ type Quirks struct {
 	TokenMissingStatus     int           // … of an image that does not exist
 	TokenNoAnonFallback    bool          // refused credentials are refused for public images too
 	TokenUserIgnored       bool          // the user name beside a token does not matter
+	TokenPostStatus        int           // the answer to POST /token, which only OAuth2 clients try
 	TokenMultiScope        bool          // a token may be for several repositories
 	TokenTTL               time.Duration // how long a token is good
 	LateWriteDenial        bool          // a token is issued whatever it is asked for; the first write is refused
+	DenialTexts            bool          // a refused write says what the credential lacks, in GHCR's words for its kind
+	LowercaseOnly          bool          // a repository's path in mixed case is refused; else it is the same in lower case
 
 	// Uploads and blobs.
 
@@ -40,6 +44,7 @@ type Quirks struct {
 	EmptyBlob           string        // "ghost": the blob of no bytes is there and cannot be read or put; or "normal"
 	UnreferencedBlobs   bool          // a blob that no manifest names can be read
 	MountSelf           bool          // a mount from the same repository says that the blob is there
+	MountAnonymous      bool          // a mount that names no repository is from any that may be read
 	MountInvisible      int           // the answer to a mount from a repository that may not be read
 	BlobRedirect        bool          // a blob is read from another host, by a signed URL
 	CDNRejectsAuth      int           // what that host answers to a request with a credential; 0 is not to mind
@@ -58,6 +63,8 @@ type Quirks struct {
 	OmitOCISubject        bool   // no OCI-Subject in the answer to a PUT
 	Referrers             string // "implemented", "404", "303" to the web host, or "empty"
 	CheckIndexChildren    bool   // the entries of an index must be there
+	IgnoreIfNoneMatch     bool   // If-None-Match: * does not keep a PUT from moving a tag; else that is a 412
+	CountDownloads        bool   // a GET of a manifest counts as a download, a HEAD does not
 	MaxManifest           int64  // bytes
 	TagOrder              string // "insertion" or "lexical"
 	TagPageDefault        int    // tags in a page when none are asked for; 0 is all
@@ -79,12 +86,12 @@ func GHCR() Quirks {
 		PingPlaceholderScope: true, PingAcceptsAnyBearer: true, DeniedWithoutChallenge: true, RawBearerStatus: 403,
 		DirectBearer: true, DirectBearerWrites: true, AnonymousBearer: true, TokenMinimal: true, TokenFormatV1: true,
 		TokenPrivateStatus: 401, TokenMissingStatus: 403, TokenNoAnonFallback: true, TokenUserIgnored: true, TokenMultiScope: true,
-		TokenTTL: 5 * time.Minute, LateWriteDenial: true,
+		TokenPostStatus: 405, TokenTTL: 5 * time.Minute, LateWriteDenial: true, DenialTexts: true, LowercaseOnly: true,
 		SingularUploadPath: true, ChunkCap: 4 << 20, ChunkCapTrigger: "range", UploadStatus: 204, UploadDelete: 405,
 		UploadUnknownCode: "BLOB_UPLOAD_UNKNOWN", BlobDelete: 405, EmptyBlob: "ghost", UnreferencedBlobs: true, MountSelf: true,
 		MountInvisible: 202, BlobRedirect: true, CDNRejectsAuth: 400, CDNHead: 403, SignedURLTTL: 5 * time.Minute,
 		OmitAcceptRanges: true, MaxLayer: 10 << 30, UploadTimeout: 10 * time.Minute, MissingBlobDetails: "all",
-		StrictIndexAccept: true, ManifestDelete: 405, OmitOCISubject: true, Referrers: "404", MaxManifest: 4 << 20,
+		StrictIndexAccept: true, IgnoreIfNoneMatch: true, CountDownloads: true, ManifestDelete: 405, OmitOCISubject: true, Referrers: "404", MaxManifest: 4 << 20,
 		TagOrder: "insertion", TagPageDefault: 100, TagPageMax: 1000, TagLinkN0: true, UnmatchedRoute: 303,
 		FirstPushPrivate: true, RegistryReadLimit: 44000, RegistryWriteLimit: 2000,
 	}
@@ -95,8 +102,9 @@ func GHCR() Quirks {
 func Spec() Quirks {
 	return Quirks{
 		RawBearerStatus: 401, TokenPrivateStatus: 401, TokenMissingStatus: 401, TokenNoAnonFallback: true, TokenMultiScope: true, TokenUserIgnored: true,
-		TokenTTL: 5 * time.Minute, ChunkCapTrigger: "range", UploadStatus: 204, UploadDelete: 204,
-		UploadUnknownCode: "BLOB_UPLOAD_UNKNOWN", BlobDelete: 202, EmptyBlob: "normal", UnreferencedBlobs: true, MountSelf: true,
+		TokenPostStatus: 405, TokenTTL: 5 * time.Minute, LowercaseOnly: true, ChunkCapTrigger: "range", UploadStatus: 204, UploadDelete: 204,
+		UploadUnknownCode: "BLOB_UPLOAD_UNKNOWN", BlobDelete: 202, EmptyBlob: "normal", UnreferencedBlobs: true, MountSelf: true, MountAnonymous: true,
+		IgnoreIfNoneMatch: true, CountDownloads: true,
 		MountInvisible: 202, CDNHead: 403, SignedURLTTL: 5 * time.Minute, MissingBlobDetails: "all",
 		ManifestDelete: 202, Referrers: "implemented", MaxManifest: 4 << 20, TagOrder: "lexical", Catalog: true, UnmatchedRoute: 404,
 	}

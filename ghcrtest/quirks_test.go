@@ -48,6 +48,7 @@ func withQuirks(t *testing.T, change func(*ghcrtest.Quirks), test func(w *wire))
 			{Login: "owner", Token: "ghp_owner"},
 			{Login: "reader", Token: "ghp_reader", Scopes: []string{"read:packages"}},
 			{Login: "stranger", Token: "ghp_stranger", Owners: []string{"elsewhere"}},
+			{Login: "workflow", Token: "ghs_stranger", Owners: []string{"elsewhere"}},
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -119,9 +120,14 @@ func (w *wire) image() *ghcrtest.Image {
 	return img
 }
 
+func (w *wire) start() answer {
+	w.t.Helper()
+	return w.do("POST", "/v2/acme/app/blobs/uploads/", "")
+}
+
 func (w *wire) session() string {
 	w.t.Helper()
-	a := w.do("POST", "/v2/acme/app/blobs/uploads/", "")
+	a := w.start()
 	w.want(a, 202)
 	return a.header.Get("Location")
 }
@@ -662,6 +668,72 @@ var quirkTests = map[string]struct {
 			}
 		},
 	},
+	"TokenPostStatus": {
+		set:   func(q *ghcrtest.Quirks) { q.TokenPostStatus = 404 },
+		ghcr:  func(w *wire) { w.want(w.as("").do("POST", "/token", "grant_type=password"), 405, "UNSUPPORTED") },
+		other: func(w *wire) { w.want(w.as("").do("POST", "/token", "grant_type=password"), 404) },
+	},
+	"DenialTexts": {
+		set: func(q *ghcrtest.Quirks) { q.DenialTexts = false },
+		ghcr: func(w *wire) {
+			app, reader := w.as(encoded("ghs_stranger")), w.as(encoded("ghp_reader"))
+			w.want(app.start(), 403, "installation not allowed to Create organization package")
+			w.want(reader.start(), 403, "permission_denied: The token provided does not match expected scopes.")
+			w.image()
+			w.want(app.start(), 403, "installation not allowed to Write organization package")
+			w.want(w.as(encoded("ghp_stranger")).start(), 403, "permission_denied: write_package")
+		},
+		other: func(w *wire) {
+			w.want(w.as(encoded("ghs_stranger")).start(), 403, "requested access to the resource is denied")
+		},
+	},
+	"LowercaseOnly": {
+		set: func(q *ghcrtest.Quirks) { q.LowercaseOnly = false },
+		ghcr: func(w *wire) {
+			w.image()
+			w.want(w.do("GET", "/v2/Acme/App/manifests/v1", ""), 400, "NAME_INVALID")
+		},
+		other: func(w *wire) { w.image(); w.want(w.do("GET", "/v2/Acme/App/manifests/v1", ""), 200) },
+	},
+	"MountAnonymous": {
+		set: func(q *ghcrtest.Quirks) { q.MountAnonymous = true },
+		ghcr: func(w *wire) {
+			w.want(w.mount("", "acme/two"), 202)
+		},
+		other: func(w *wire) {
+			w.want(w.mount("", "acme/two"), 201)
+			w.want(w.as(encoded("ghp_stranger")).mount("", "elsewhere/x"), 202) // it may not read acme/app
+		},
+	},
+	"IgnoreIfNoneMatch": {
+		set: func(q *ghcrtest.Quirks) { q.IgnoreIfNoneMatch = false },
+		ghcr: func(w *wire) {
+			w.tagged("a")
+			w.want(w.putNew("a"), 201)
+		},
+		other: func(w *wire) {
+			w.want(w.putNew("a"), 201)
+			w.want(w.putNew("a"), 412)
+		},
+	},
+	"CountDownloads": {
+		set: func(q *ghcrtest.Quirks) { q.CountDownloads = false },
+		ghcr: func(w *wire) {
+			w.image()
+			w.do("GET", "/v2/acme/app/manifests/v1", "")
+			w.do("HEAD", "/v2/acme/app/manifests/v1", "")
+			if got := w.server.Downloads("acme/app", "v1"); got != 1 {
+				w.t.Errorf("%d downloads", got)
+			}
+		},
+		other: func(w *wire) {
+			w.image()
+			w.do("GET", "/v2/acme/app/manifests/v1", "")
+			if got := w.server.Downloads("acme/app", "v1"); got != 0 {
+				w.t.Errorf("%d downloads", got)
+			}
+		},
+	},
 	"TokenUserIgnored": {
 		set: func(q *ghcrtest.Quirks) { q.TokenUserIgnored = false },
 		ghcr: func(w *wire) {
@@ -766,6 +838,13 @@ func (w *wire) mount(from, to string) answer {
 func (w *wire) put(ref string, img *ghcrtest.Image) answer {
 	w.t.Helper()
 	return w.do("PUT", "/v2/acme/app/manifests/"+ref, string(img.Manifest.Bytes()), "Content-Type", img.Manifest.MediaType)
+}
+
+// putNew puts a manifest under a tag that should not be there yet.
+func (w *wire) putNew(tag string) answer {
+	w.t.Helper()
+	img := ghcrtest.NewIndex()
+	return w.do("PUT", "/v2/acme/app/manifests/"+tag, string(img.Manifest.Bytes()), "Content-Type", img.Manifest.MediaType, "If-None-Match", "*")
 }
 
 func (w *wire) putReferrer() answer {

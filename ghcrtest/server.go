@@ -18,8 +18,11 @@ package ghcrtest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,17 +81,18 @@ type Server struct {
 	journal  *journal
 	pipe     pipeFront
 
-	mu       sync.Mutex
-	rand     *rand.Rand
-	tokens   map[string]*grant
-	sessions map[string]*session
-	faults   []*Fault
-	fired    []FaultRecord
-	log      []*Request
-	noLog    bool
-	signing  string // the key of signed URLs
-	windows  map[string]*window
-	httpBase string // scheme and host of a socket front end; empty in the process
+	mu          sync.Mutex
+	rand        *rand.Rand
+	tokens      map[string]*grant
+	sessions    map[string]*session
+	faults      []*Fault
+	fired       []FaultRecord
+	log         []*Request
+	noLog       bool
+	signing     string // the key of signed URLs
+	windows     map[string]*window
+	requests    int // that arrived
+	sweepTokens int // how many tokens there may be before old ones are forgotten
 }
 
 // New returns a server that answers through [Server.Transport] and
@@ -104,7 +108,7 @@ func New(opts Options) (*Server, error) {
 		quirks: quirks, accounts: opts.Accounts, open: opts.Open, noLog: opts.NoLog,
 		contents: &contents{dir: opts.Dir, keep: opts.Dir != ""},
 		rand:     rand.New(rand.NewPCG(opts.Seed, 0x67686372)),
-		tokens:   map[string]*grant{}, sessions: map[string]*session{}, windows: map[string]*window{},
+		tokens:   map[string]*grant{}, sweepTokens: manyTokens, sessions: map[string]*session{}, windows: map[string]*window{},
 	}
 	if len(s.accounts) == 0 {
 		s.accounts = []Account{{Login: "simulated", Token: Token}}
@@ -131,13 +135,14 @@ func New(opts Options) (*Server, error) {
 // Close ends the server and removes what it kept in temporary files.
 func (s *Server) Close() error {
 	s.pipe.close()
-	s.mu.Lock()
-	for _, session := range s.sessions {
-		if !s.contents.keep {
-			session.spool.discard()
+	if !s.contents.keep {
+		s.mu.Lock()
+		open := slices.Collect(maps.Values(s.sessions))
+		s.mu.Unlock()
+		for _, e := range open {
+			e.discard()
 		}
 	}
-	s.mu.Unlock()
 	return errors.Join(s.journal.close(), s.contents.close())
 }
 
@@ -188,6 +193,12 @@ func (s *Server) randomHex(digits int) string {
 	return b.String()[:digits]
 }
 
+// requestID is unlike a UUID: GHCR's has three parts of upper-case digits.
+func (s *Server) requestID() string {
+	h := strings.ToUpper(s.randomHex(16))
+	return h[:4] + ":" + h[4:10] + ":" + h[10:]
+}
+
 func (s *Server) uuid() string {
 	h := s.randomHex(32)
 	return h[:8] + "-" + h[8:12] + "-4" + h[13:16] + "-a" + h[17:20] + "-" + h[20:]
@@ -202,7 +213,7 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x := s.route(r)
 	x.server, x.w, x.r = s, &responseWriter{ResponseWriter: w}, r
-	x.w.Header().Set("X-GitHub-Request-Id", strings.ToUpper(s.randomHex(4)+":"+s.randomHex(6)+":"+s.randomHex(7)))
+	x.w.Header().Set("X-GitHub-Request-Id", s.requestID())
 	x.body = &countedReader{r: r.Body}
 	r.Body = x.body
 	x.w.request = r
@@ -287,6 +298,13 @@ func (s *Server) route(r *http.Request) *exchange {
 		return x
 	}
 	x.routeRepository(r.Method, rest)
+	if x.repo != "" && strings.ToLower(x.repo) != x.repo {
+		if s.quirks.LowercaseOnly {
+			x.handle = func() { x.nameOK() }
+		} else {
+			x.repo = strings.ToLower(x.repo)
+		}
+	}
 	return x
 }
 
@@ -351,8 +369,10 @@ func (x *exchange) unknownRoute() {
 }
 
 func (x *exchange) seeOther() {
+	// GitHub's page for the package, were the rest of the path a part of its name.
+	name, _, _ := strings.Cut(strings.TrimPrefix(x.r.URL.Path, "/v2/"), ":")
 	base := x.server.otherHost(x.r, WebHost)
-	x.w.Header().Set("Location", base+"/-"+x.r.URL.EscapedPath())
+	x.w.Header().Set("Location", base+"/-/v2/packages/container/package/"+url.PathEscape(name))
 	x.w.WriteHeader(http.StatusSeeOther)
 }
 

@@ -2,11 +2,13 @@ package ghcrtest
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -17,7 +19,8 @@ import (
 // The content itself is in contents.
 type store struct {
 	mu       sync.RWMutex
-	packages map[string]*pkg // by "owner/name"
+	packages map[string]*pkg                // by "owner/name"
+	holders  map[oci.Digest]map[string]bool // the repositories that have a blob
 	nextID   int64
 	nextTag  int64
 	contents *contents
@@ -43,7 +46,7 @@ type version struct {
 	created   time.Time
 	updated   time.Time
 	deleted   time.Time // zero while it lives
-	downloads int64
+	downloads atomic.Int64
 	manifest  *oci.Manifest
 }
 
@@ -54,7 +57,7 @@ type tag struct {
 }
 
 func newStore(c *contents, j *journal) *store {
-	return &store{packages: map[string]*pkg{}, contents: c, journal: j, nextID: 100_000}
+	return &store{packages: map[string]*pkg{}, holders: map[oci.Digest]map[string]bool{}, contents: c, journal: j, nextID: 100_000}
 }
 
 func newPkg(name string, private bool, at time.Time) *pkg {
@@ -89,25 +92,32 @@ func (s *store) replay(e event) error {
 		p.private = e.Private
 	case opBlob:
 		p.blobs[e.Digest] = true
+		if s.holders[e.Digest] == nil {
+			s.holders[e.Digest] = map[string]bool{}
+		}
+		s.holders[e.Digest][e.Repo] = true
 	case opUnlinkBlob:
 		delete(p.blobs, e.Digest)
+		delete(s.holders[e.Digest], e.Repo)
 	case opManifest:
 		return s.replayManifest(p, e)
 	case opUntag:
 		delete(p.tags, e.Tag)
 	case opDelete:
 		p.remove(e.Digest, e.Time)
-	case opDownload:
-		if v := p.versions[e.Digest]; v != nil {
-			v.downloads++
-		}
 	default:
 		return fmt.Errorf("unknown change %q", e.Op)
 	}
 	return nil
 }
 
+// errExists says that a tag is there that was to be made.
+var errExists = errors.New("the tag exists")
+
 func (s *store) replayManifest(p *pkg, e event) error {
+	if e.create && p.tags[e.Tag] != nil {
+		return errExists
+	}
 	v := p.versions[e.Digest]
 	if v == nil || !v.deleted.IsZero() {
 		m := e.manifest
@@ -215,6 +225,13 @@ func (s *store) hasBlob(repo string, d oci.Digest) (has, referenced bool) {
 		return false, false
 	}
 	return p.blobs[d], p.refs[d] > 0
+}
+
+// holding lists the repositories that have a blob.
+func (s *store) holding(d oci.Digest) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Sorted(maps.Keys(s.holders[d]))
 }
 
 // missing lists the content that a manifest names and the repository lacks.

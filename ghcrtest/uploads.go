@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,6 +50,7 @@ func (x *exchange) startUpload() {
 		x.finishUpload(s)
 		return
 	}
+	x.server.discardExpired()
 	x.server.mu.Lock()
 	x.server.sessions[id] = s
 	x.server.mu.Unlock()
@@ -64,13 +66,18 @@ func (x *exchange) mount(d, from string) bool {
 	if err != nil {
 		return false
 	}
+	if from == "" && q.MountAnonymous {
+		readable := func(repo string) bool { return x.mayMountFrom(repo) }
+		holders := x.server.store.holding(want)
+		if i := slices.IndexFunc(holders, readable); i >= 0 {
+			from = holders[i]
+		}
+	}
 	if from == x.repo && !q.MountSelf {
 		return false
 	}
-	// What the account may see counts, not what this token was issued for.
-	readable := x.server.open || x.server.allows(identity{account: x.who.account}, from, "pull")
 	has, _ := x.server.store.hasBlob(from, want)
-	if !readable {
+	if from != "" && !x.mayMountFrom(from) {
 		if q.MountInvisible != http.StatusAccepted {
 			x.fail(q.MountInvisible, "DENIED", "requested access to the resource is denied")
 			return true
@@ -88,6 +95,12 @@ func (x *exchange) mount(d, from string) bool {
 	}
 	x.created(want)
 	return true
+}
+
+// mayMountFrom goes by what the account may see, not by what this token was issued
+// for.
+func (x *exchange) mayMountFrom(repo string) bool {
+	return x.server.open || x.server.allows(identity{account: x.who.account}, repo, "pull")
 }
 
 func (s *Server) linkBlob(repo string, d oci.Digest) error {
@@ -128,12 +141,39 @@ func (x *exchange) session() *session {
 	if s == nil && srv.contents.keep && !strings.ContainsAny(x.ref, `/\.`) {
 		s = srv.reviveSession(x.repo, x.ref)
 	}
-	expired := s != nil && srv.quirks.UploadTimeout > 0 && time.Since(s.started) > srv.quirks.UploadTimeout
-	if s == nil || s.repo != x.repo || expired {
+	if s == nil || s.repo != x.repo || srv.expired(s) {
 		x.uploadUnknown()
 		return nil
 	}
 	return s
+}
+
+func (s *Server) expired(e *session) bool {
+	return s.quirks.UploadTimeout > 0 && time.Since(e.started) > s.quirks.UploadTimeout
+}
+
+// discardExpired drops the uploads that nobody will come back to.
+func (s *Server) discardExpired() {
+	var old []*session
+	s.mu.Lock()
+	for id, e := range s.sessions {
+		if s.expired(e) {
+			old = append(old, e)
+			delete(s.sessions, id)
+		}
+	}
+	s.mu.Unlock()
+	for _, e := range old {
+		e.discard()
+	}
+}
+
+// discard ends a session and forgets what it took in.
+func (e *session) discard() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended = true
+	e.spool.discard()
 }
 
 // reviveSession takes up a session that an earlier process left in the directory.
@@ -196,7 +236,7 @@ func (x *exchange) cancelUpload() {
 		return
 	}
 	x.server.end(s)
-	s.spool.discard()
+	s.discard()
 	x.w.WriteHeader(x.server.quirks.UploadDelete)
 }
 
@@ -216,6 +256,10 @@ func (x *exchange) uploadChunk() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		x.uploadUnknown()
+		return
+	}
 	if !x.chunkFits(s) {
 		return
 	}
