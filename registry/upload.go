@@ -272,7 +272,7 @@ func (u *upload) resumeFromJournal(ctx context.Context) (oci.Stored, error) {
 }
 
 // sessionURL reads where the next part of an upload goes. It is never made up:
-// GHCR's differ from the specification's (docs/quirks.md#upload-location).
+// GHCR's differ from the specification's (docs/quirks.md#singular-upload-path).
 func sessionURL(from *url.URL, resp *http.Response) (*url.URL, error) {
 	next, err := redirectTarget(from, resp)
 	if err != nil {
