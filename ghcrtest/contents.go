@@ -248,13 +248,20 @@ func (s *spool) commit(d oci.Digest) error {
 	return os.Rename(name, c.path(d))
 }
 
+// close leaves what was written where a later process finds it.
+func (s *spool) close() {
+	if s.file != nil {
+		s.file.Close()
+		s.file = nil
+	}
+}
+
 // discard forgets what was written, unless it was committed.
 func (s *spool) discard() {
 	if s.file != nil {
 		name := s.file.Name()
-		s.file.Close()
+		s.close()
 		os.Remove(name)
-		s.file = nil
 	} else if s.path != "" {
 		os.Remove(s.path)
 	}

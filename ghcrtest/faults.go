@@ -1,6 +1,7 @@
 package ghcrtest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ type Fault struct {
 	Role, Route, Method, Repo string
 	Ref                       string // tag, digest or session
 	After                     int    // so many matching requests pass first
+	Every                     int    // of those that follow, only each so-manieth fails; 0 and 1 are all
 	Times                     int    // how many then fail; 0 is one, below 0 is all
 
 	// Do runs before the request is looked at: to move a tag, say, or to call
@@ -23,10 +25,13 @@ type Fault struct {
 	Do func(*Server)
 	// Delay is how long the server stands still before it does anything.
 	Delay time.Duration
-	// Status, with Header and Body, is answered instead of what was asked for.
+	// Status, with Header and Body, is answered instead of what was asked for. Header
+	// alone changes the real answer: a digest or a Content-Length that is a lie.
 	Status int
 	Header http.Header
 	Body   string
+	// IgnoreRange has the request's Range not looked at.
+	IgnoreRange bool
 	// RequestBytes breaks the connection when so many bytes of the request's body
 	// have been read. What was read counts as received.
 	RequestBytes int64
@@ -39,6 +44,9 @@ type Fault struct {
 	// Served has the request served first, without an answer: Break or Status come
 	// in its place.
 	Served bool
+	// Short ends the answer after ResponseBytes as if that were all: there is no
+	// Content-Length, and no error that would tell.
+	Short bool
 	// Stall stands still after ResponseBytes, for so long, and then goes on.
 	Stall time.Duration
 	// Corrupt flips a bit of the answer's body at ResponseBytes.
@@ -83,16 +91,17 @@ func (f *Fault) matches(x *exchange) bool {
 func (s *Server) takeFault(x *exchange) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.requests++
 	for _, f := range s.faults {
 		if !f.matches(x) {
 			continue
 		}
 		f.seen++
-		if f.seen <= f.After || f.Times >= 0 && f.used >= max(f.Times, 1) {
+		if f.seen <= f.After || (f.seen-f.After-1)%max(f.Every, 1) != 0 || f.Times >= 0 && f.used >= max(f.Times, 1) {
 			continue
 		}
 		f.used++
-		s.fired = append(s.fired, FaultRecord{Fault: f, Method: x.r.Method, Path: x.r.URL.Path, Request: len(s.log)})
+		s.fired = append(s.fired, FaultRecord{Fault: f, Method: x.r.Method, Path: x.r.URL.Path, Request: s.requests})
 		return f
 	}
 	return nil
@@ -111,11 +120,17 @@ func (x *exchange) applyFaults() {
 	if f.Delay > 0 {
 		x.standStill(f.Delay)
 	}
+	if f.IgnoreRange {
+		x.r.Header.Del("Range")
+	}
+	if f.Status == 0 {
+		x.w.lies = f.Header
+	}
 	if f.RequestBytes > 0 {
 		x.body.limit, x.body.cut = f.RequestBytes, func() { x.abort(f.Reset) }
 		return
 	}
-	if f.ResponseBytes > 0 || f.Stall > 0 || f.Corrupt {
+	if f.ResponseBytes > 0 || f.Stall > 0 || f.Corrupt || f.Short {
 		x.w.fault, x.w.abort, x.w.standStill = f, x.abort, x.standStill
 		return
 	}
@@ -131,7 +146,7 @@ func (x *exchange) afterFaults() {
 	if x.fault == nil || !x.fault.Served {
 		return
 	}
-	x.w.mute = false
+	x.w.mute, x.w.status = false, 0
 	clear(x.w.Header())
 	x.answerFault()
 }
@@ -164,7 +179,11 @@ func (x *exchange) standStill(d time.Duration) {
 // abort ends the connection in mid-air.
 func (x *exchange) abort(reset bool) {
 	if reset {
-		switch conn := connOf(x.r.Context()).(type) {
+		conn := connOf(x.r.Context())
+		if secure, ok := conn.(*tls.Conn); ok {
+			conn = secure.NetConn()
+		}
+		switch conn := conn.(type) {
 		case *pipeConn:
 			conn.reset()
 		case *net.TCPConn:

@@ -14,8 +14,9 @@ type responseWriter struct {
 	request    *http.Request
 	status     int
 	n          int64
-	hideRanges bool // leave out Accept-Ranges
-	mute       bool // answer nothing
+	hideRanges bool        // leave out Accept-Ranges
+	mute       bool        // answer nothing
+	lies       http.Header // in place of the real ones
 
 	fault      *Fault
 	abort      func(reset bool)
@@ -31,6 +32,12 @@ func (w *responseWriter) WriteHeader(status int) {
 	}
 	if w.hideRanges {
 		w.Header().Del("Accept-Ranges")
+	}
+	for k, v := range w.lies {
+		w.Header()[k] = v
+	}
+	if w.fault != nil && w.fault.Short {
+		w.Header().Del("Content-Length")
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -68,7 +75,7 @@ func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 // happen.
 func (w *responseWriter) writeFaulty(p []byte) (int, error) {
 	f := w.fault
-	left := f.ResponseBytes - w.n
+	left := max(f.ResponseBytes-w.n, 0)
 	if int64(len(p)) <= left {
 		n, err := w.ResponseWriter.Write(p)
 		w.n += int64(n)
@@ -78,6 +85,11 @@ func (w *responseWriter) writeFaulty(p []byte) (int, error) {
 	w.n += int64(n)
 	if err != nil {
 		return n, err
+	}
+	if f.Short {
+		// Flushed, or net/http would count the few bytes itself.
+		http.NewResponseController(w.ResponseWriter).Flush()
+		return len(p), nil // w.n stays, so nothing more is sent
 	}
 	w.fault = nil
 	rest := p[left:]

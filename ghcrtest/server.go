@@ -22,6 +22,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -135,13 +137,13 @@ func New(opts Options) (*Server, error) {
 // Close ends the server and removes what it kept in temporary files.
 func (s *Server) Close() error {
 	s.pipe.close()
-	if !s.contents.keep {
-		s.mu.Lock()
-		open := slices.Collect(maps.Values(s.sessions))
-		s.mu.Unlock()
-		for _, e := range open {
-			e.discard()
-		}
+	s.mu.Lock()
+	open := slices.Collect(maps.Values(s.sessions))
+	s.mu.Unlock()
+	for _, e := range open {
+		e.mu.Lock()
+		e.end(s.contents.keep)
+		e.mu.Unlock()
 	}
 	return errors.Join(s.journal.close(), s.contents.close())
 }
@@ -163,8 +165,9 @@ func (s *Server) Quirks() Quirks { return s.quirks }
 func (s *Server) ExpireTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
 	for _, g := range s.tokens {
-		g.expires = time.Time{}
+		g.expires = now
 	}
 }
 
@@ -180,7 +183,12 @@ func (s *Server) ExpireSignedURLs() {
 func (s *Server) DropSessions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.sessions)
+	for id := range s.sessions {
+		if s.contents.keep {
+			os.Remove(filepath.Join(s.contents.dir, "uploads", id)) // or it would be taken up again
+		}
+		delete(s.sessions, id)
+	}
 }
 
 func (s *Server) randomHex(digits int) string {

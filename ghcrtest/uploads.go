@@ -47,6 +47,7 @@ func (x *exchange) startUpload() {
 	}
 	if query.Get("digest") != "" {
 		x.ref = id
+		defer s.end(false)
 		x.finishUpload(s)
 		return
 	}
@@ -152,28 +153,29 @@ func (s *Server) expired(e *session) bool {
 	return s.quirks.UploadTimeout > 0 && time.Since(e.started) > s.quirks.UploadTimeout
 }
 
-// discardExpired drops the uploads that nobody will come back to.
+// discardExpired drops the uploads that nobody will come back to. One that is
+// taking in a part is left for the next time.
 func (s *Server) discardExpired() {
-	var old []*session
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for id, e := range s.sessions {
-		if s.expired(e) {
-			old = append(old, e)
+		if s.expired(e) && e.mu.TryLock() {
+			e.end(false)
+			e.mu.Unlock()
 			delete(s.sessions, id)
 		}
 	}
-	s.mu.Unlock()
-	for _, e := range old {
-		e.discard()
-	}
 }
 
-// discard ends a session and forgets what it took in.
-func (e *session) discard() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// end takes nothing in any more. What came so far is kept for a later process, or
+// forgotten.
+func (e *session) end(keep bool) {
 	e.ended = true
-	e.spool.discard()
+	if keep {
+		e.spool.close()
+	} else {
+		e.spool.discard()
+	}
 }
 
 // reviveSession takes up a session that an earlier process left in the directory.
@@ -235,12 +237,14 @@ func (x *exchange) cancelUpload() {
 	if s == nil {
 		return
 	}
-	x.server.end(s)
-	s.discard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.server.forget(s)
+	s.end(false)
 	x.w.WriteHeader(x.server.quirks.UploadDelete)
 }
 
-func (s *Server) end(e *session) {
+func (s *Server) forget(e *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, e.id)
@@ -367,7 +371,7 @@ func (x *exchange) finishUpload(s *session) {
 	}
 	// From here on a second PUT finds no session.
 	s.ended = true
-	x.server.end(s)
+	x.server.forget(s)
 	if x.server.loses() {
 		s.spool.discard()
 		x.abort(true)
