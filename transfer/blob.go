@@ -83,7 +83,7 @@ func (c *copier) move(ctx context.Context, d oci.Descriptor) (oci.Stored, error)
 			m.end()
 		}
 	}()
-	return c.dst.PutBlob(ctx, d, c.mountable(d.Digest), func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+	stored, err := c.dst.PutBlob(ctx, d, c.mountable(d.Digest), func(ctx context.Context, offset int64) (io.ReadCloser, error) {
 		body, err := c.src.Blob(ctx, d, offset, -1)
 		if err != nil {
 			return nil, err
@@ -99,6 +99,27 @@ func (c *copier) move(ctx context.Context, d oci.Descriptor) (oci.Stored, error)
 		}
 		return m.watch(body, offset), nil
 	})
+	if errors.Is(err, oci.ErrIntegrity) {
+		err = c.blame(ctx, d, err)
+	}
+	return stored, err
+}
+
+// blame finds out whether a refusal of wrong bytes is the fault of a source on this
+// machine, whose files were sent unread.
+func (c *copier) blame(ctx context.Context, d oci.Descriptor, refusal error) error {
+	if _, local := c.src.(Checker); !local {
+		return refusal
+	}
+	body, err := c.src.Blob(ctx, d, 0, -1)
+	if err != nil {
+		return refusal
+	}
+	defer body.Close()
+	if _, err := io.Copy(io.Discard, newCheckedBody(body, d)); errors.Is(err, oci.ErrIntegrity) {
+		return oci.Invalid("%w", err)
+	}
+	return refusal
 }
 
 // mountable lists repositories of the target's host that may have the blob: the

@@ -117,7 +117,7 @@ func (e *Error) Is(target error) bool {
 
 // rateLimited tells a limit from a missing permission. GHCR wraps GitHub's
 // secondary limit in a 403 that says permission_denied
-// (docs/quirks.md#secondary-limit403).
+// (docs/quirks.md#secondary-limit-403).
 func (e *Error) rateLimited() bool {
 	return e.Status == http.StatusTooManyRequests ||
 		e.Status == http.StatusForbidden && strings.Contains(strings.ToLower(e.Message), "rate limit")

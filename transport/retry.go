@@ -103,7 +103,7 @@ func isNetwork(err error) bool {
 var ghcrRetryAfter = regexp.MustCompile(`retry-after:\s*([0-9.]+(?:ns|us|µs|μs|ms|s|m|h))`)
 
 // retryAfter reads for how long a server asks to wait: a header in seconds or as a
-// date, or the text in GHCR's body (docs/quirks.md#registry-limit). Where there are
+// date, or the text in GHCR's body (docs/quirks.md#registry-read-limit). Where there are
 // two, the longer counts. It is zero if there is none.
 func retryAfter(header, message string, now time.Time) time.Duration {
 	var wait time.Duration

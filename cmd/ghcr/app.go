@@ -30,8 +30,9 @@ type app struct {
 	getenv         func(string) string
 	flags          flags
 
-	made *ghcr.Client
-	sim  *ghcrtest.Server
+	made   *ghcr.Client
+	sim    *ghcrtest.Server
+	tables bool // print as on a terminal wherever stdout leads
 }
 
 // flags are those that every command has.
@@ -65,7 +66,6 @@ state is kept in DIR: no account and no network.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.sim, "sim", "", "work on an emulated GHCR whose state is kept in `DIR`")
@@ -101,6 +101,7 @@ func noCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	text := fmt.Sprintf("unknown command %q", args[0])
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		text += "; did you mean " + strings.Join(near, " or ") + "?"
 	}

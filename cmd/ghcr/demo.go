@@ -89,8 +89,9 @@ func (a *app) demoRun(ctx context.Context, dir string, step demoStep) error {
 		}
 		given = append(given, arg)
 	}
-	code := run(ctx, given, strings.NewReader(""), withoutDir(a.stdout, dir), withoutDir(a.stdout, dir), a.getenv)
-	if code != 0 {
+	out := withoutDir(a.stdout, dir)
+	typed := &app{stdin: strings.NewReader(""), stdout: out, stderr: out, getenv: a.getenv, tables: true}
+	if code := typed.run(ctx, given); code != 0 {
 		return fmt.Errorf("demo: ghcr %s ended with exit code %d", step.args[0], code)
 	}
 	return nil

@@ -25,8 +25,8 @@ type listed struct {
 	Digest    oci.Digest `json:"digest"`
 	MediaType string     `json:"mediaType"`
 	Platforms []string   `json:"platforms"`
-	Size      int64      `json:"size"` // of config and layers, compressed, in bytes
-	Created   time.Time  `json:"created,omitzero"`
+	Size      int64      `json:"size"`    // of config and layers, compressed, in bytes
+	Created   *time.Time `json:"created"` // null where the image does not say
 }
 
 type listFlags struct {
@@ -124,7 +124,7 @@ func (a *app) list(ctx context.Context, name string, f listFlags) error {
 	}
 	switch f.sort {
 	case "created":
-		slices.SortStableFunc(rows, func(x, y listed) int { return y.Created.Compare(x.Created) })
+		slices.SortStableFunc(rows, func(x, y listed) int { return known(y.Created).Compare(known(x.Created)) })
 	case "size":
 		slices.SortStableFunc(rows, func(x, y listed) int { return cmp.Compare(y.Size, x.Size) })
 	}
@@ -149,10 +149,10 @@ func (a *app) printTags(rows []listed, total, hidden int) error {
 			platforms[i] = strings.TrimPrefix(p, "linux/")
 		}
 		created := ""
-		if !t.Created.IsZero() {
+		if t.Created != nil {
 			created = t.Created.UTC().Format(time.RFC3339)
 		}
-		r.rows = append(r.rows, []string{a.bold(t.Tag), shortDigest(t.Digest), strings.Join(platforms, " "), size(t.Size), ago(t.Created, now)})
+		r.rows = append(r.rows, []string{a.bold(t.Tag), shortDigest(t.Digest), strings.Join(platforms, " "), size(t.Size), ago(known(t.Created), now)})
 		r.plain = append(r.plain, []string{t.Tag, t.Digest.String(), strings.Join(t.Platforms, ","), fmt.Sprint(t.Size), created})
 	}
 	r.foot = fmt.Sprintf("%s on %s", plural(total, "tag"), plural(len(images), "image"))
@@ -190,11 +190,26 @@ func describeTags(ctx context.Context, repo *registry.Repository, tags []string)
 			if err != nil {
 				return err
 			}
-			rows[i] = listed{Tag: tag, Digest: d.Digest, MediaType: d.MediaType, Platforms: f.platforms, Size: f.size, Created: f.created}
+			rows[i] = listed{Tag: tag, Digest: d.Digest, MediaType: d.MediaType, Platforms: f.platforms, Size: f.size, Created: stated(f.created)}
 			return nil
 		})
 	}
 	return rows, group.Wait()
+}
+
+// stated is a time for JSON, in which one that is not known is null.
+func stated(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func known(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
 }
 
 // imageFacts is what manifests and a config say about an image.

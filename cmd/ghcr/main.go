@@ -31,7 +31,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	return (&app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}).run(ctx, args)
+}
+
+// run runs one command and returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -40,12 +44,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 0
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintln(stderr, "ghcr: interrupted")
+		fmt.Fprintln(a.stderr, "ghcr: interrupted")
 		return exitInterrupted
 	}
-	if !errors.Is(err, errSilent) {
-		a.report(err)
-	}
+	a.report(err)
 	return exitCode(err)
 }
 
@@ -58,24 +60,21 @@ const (
 	exitNotFound    = 5
 	exitRateLimited = 6
 	exitIntegrity   = 7
-	exitFinding     = 8
 	exitInterrupted = 130
 )
 
 // errPartly says that some of several things were done.
 var errPartly = errors.New("not everything was done")
 
-// errSilent ends with exit code 1 and has been reported.
-var errSilent = errors.New("reported")
-
 func exitCode(err error) int {
 	switch {
 	case errors.Is(err, errPartly):
 		return exitPartly
-	case errors.Is(err, ghcr.ErrNotFound):
-		return exitNotFoundOrUsage(err)
 	case errors.Is(err, ghcr.ErrInvalid):
+		// Before all others: what a layout on the command line lacks is bad input too.
 		return exitUsage
+	case errors.Is(err, ghcr.ErrNotFound):
+		return exitNotFound
 	case errors.Is(err, ghcr.ErrRateLimited):
 		return exitRateLimited
 	case errors.Is(err, ghcr.ErrUnauthorized), errors.Is(err, ghcr.ErrDenied):
@@ -84,15 +83,6 @@ func exitCode(err error) int {
 		return exitIntegrity
 	}
 	return exitFailure
-}
-
-// exitNotFoundOrUsage tells what a registry does not have from what a layout or
-// archive on the command line should have.
-func exitNotFoundOrUsage(err error) int {
-	if errors.Is(err, ghcr.ErrInvalid) {
-		return exitUsage
-	}
-	return exitNotFound
 }
 
 // report prints an error and what to do about it.
@@ -131,6 +121,6 @@ func (a *app) reportJSON(err error, text, hint string) {
 func errorClass(err error) string {
 	return map[int]string{
 		exitFailure: "failure", exitUsage: "usage", exitPartly: "partial", exitPermission: "permission",
-		exitNotFound: "not-found", exitRateLimited: "rate-limited", exitIntegrity: "integrity", exitFinding: "finding",
+		exitNotFound: "not-found", exitRateLimited: "rate-limited", exitIntegrity: "integrity",
 	}[exitCode(err)]
 }

@@ -63,7 +63,7 @@ func (a *app) print(r result) error {
 		}
 	case r.head == nil:
 		fmt.Fprint(a.stdout, r.text)
-	case a.isTerminal(a.stdout):
+	case a.tables || a.isTerminal(a.stdout):
 		a.printTable(r)
 	default:
 		rows := r.plain

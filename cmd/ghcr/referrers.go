@@ -15,9 +15,9 @@ import (
 type refersTo struct {
 	Digest       oci.Digest `json:"digest"`
 	MediaType    string     `json:"mediaType"`
-	ArtifactType string     `json:"artifactType,omitempty"`
+	ArtifactType string     `json:"artifactType"`
 	Size         int64      `json:"size"`
-	Tag          string     `json:"tag,omitempty"` // by which it is found; empty for a referrer proper
+	Tag          string     `json:"tag"` // by which it is found; empty for a referrer proper
 }
 
 // label says what it is, in a word where that is known.

@@ -23,13 +23,13 @@ type shown struct {
 	Kind        oci.Kind          `json:"kind"`
 	Platforms   []string          `json:"platforms"`
 	Size        int64             `json:"size"`
-	Created     time.Time         `json:"created,omitzero"`
+	Created     *time.Time        `json:"created"`
 	Layers      int               `json:"layers"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Labels      map[string]string `json:"labels,omitempty"`
-	Entrypoint  []string          `json:"entrypoint,omitempty"`
-	Cmd         []string          `json:"cmd,omitempty"`
-	User        string            `json:"user,omitempty"`
+	Annotations map[string]string `json:"annotations"`
+	Labels      map[string]string `json:"labels"`
+	Entrypoint  []string          `json:"entrypoint"`
+	Cmd         []string          `json:"cmd"`
+	User        string            `json:"user"`
 	Referrers   []refersTo        `json:"referrers"`
 }
 
@@ -55,7 +55,7 @@ func (a *app) showCommand() *cobra.Command {
 			}
 			s := shown{
 				Schema: schema, Ref: ref.String(), Digest: f.manifest.Digest(), MediaType: f.manifest.MediaType, Kind: f.manifest.Kind(),
-				Platforms: f.platforms, Size: f.size, Created: f.created, Layers: len(f.manifest.Layers),
+				Platforms: f.platforms, Size: f.size, Created: stated(f.created), Layers: len(f.manifest.Layers),
 				Annotations: f.manifest.Annotations, Labels: f.config.Config.Labels,
 				Entrypoint: f.config.Config.Entrypoint, Cmd: f.config.Config.Cmd, User: f.config.Config.User,
 				Referrers: refers,
@@ -81,8 +81,8 @@ func (a *app) showText(s shown) string {
 	if s.Layers > 0 {
 		line("layers", fmt.Sprint(s.Layers))
 	}
-	if !s.Created.IsZero() {
-		line("created", fmt.Sprintf("%s (%s)", s.Created.UTC().Format(time.RFC3339), ago(s.Created, time.Now())))
+	if s.Created != nil {
+		line("created", fmt.Sprintf("%s (%s)", s.Created.UTC().Format(time.RFC3339), ago(*s.Created, time.Now())))
 	}
 	line("source", cmp.Or(s.Annotations["org.opencontainers.image.source"], s.Labels["org.opencontainers.image.source"]))
 	line("entrypoint", strings.Join(s.Entrypoint, " "))

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+
+	"github.com/llm-dev-ops/ghcr/ghcrtest"
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ghcr": main})
+}
+
+// TestScripts runs testdata/script. Besides testscript's own commands there are:
+//
+//	exits CODE COMMAND...   the command must end with this exit code
+//	layout DIR KIND         makes an OCI layout; see fixtures
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			// Nothing of the machine's logins or caches.
+			for _, name := range []string{"GHCR_TOKEN", "GH_TOKEN", "GITHUB_TOKEN", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "GITHUB_ACTIONS", "GHCR_REGISTRY"} {
+				env.Setenv(name, "")
+			}
+			env.Setenv("CI", "1")
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits": exits, "layout": makeLayout, "legacy": makeLegacy, "corrupt": corrupt,
+		},
+		RequireExplicitExec: true,
+	})
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	if err != nil {
+		ts.Fatalf("exits: %v", err)
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := err.(*exec.ExitError)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("ended with exit code %d, want %d", got, want)
+	}
+}
+
+// fixtures are the images that scripts can ask for.
+var fixtures = map[string]func() *ghcrtest.Image{
+	"demo":  demoImage,
+	"image": func() *ghcrtest.Image { return ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(1, 20_000)) },
+	"files": func() *ghcrtest.Image {
+		return ghcrtest.NewImage("linux/amd64",
+			ghcrtest.Layer(map[string]string{"etc/": "", "etc/a": "lower\n", "etc/gone": "x\n", "opt/": "", "opt/x": "deep\n"}),
+			ghcrtest.Layer(map[string]string{"etc/a": "upper\n", "etc/.wh.gone": "", "opt/.wh..wh..opq": "", "opt/y": "new\n"}))
+	},
+}
+
+func makeLayout(ts *testscript.TestScript, _ bool, args []string) {
+	fixture := fixtures[args[1]]
+	if fixture == nil {
+		ts.Fatalf("there is no fixture %s", args[1])
+	}
+	img := fixture()
+	ts.Check(img.WriteLayout(ts.MkAbs(args[0]), "v1"))
+	ts.Setenv("DIGEST", img.Digest().String())
+	if len(img.Manifest.Layers) > 0 {
+		ts.Setenv("LAYER", img.Manifest.Layers[0].Digest.String())
+		ts.Setenv("LAYERHEX", img.Manifest.Layers[0].Digest.Encoded())
+	}
+}
+
+// makeLegacy writes an archive such as old versions of docker save made.
+func makeLegacy(ts *testscript.TestScript, _ bool, args []string) {
+	var layer, out bytes.Buffer
+	tw := tar.NewWriter(&layer)
+	ts.Check(tw.WriteHeader(&tar.Header{Name: "hello", Mode: 0o644, Size: 3, Typeflag: tar.TypeReg}))
+	tw.Write([]byte("hi\n"))
+	ts.Check(tw.Close())
+	tw = tar.NewWriter(&out)
+	for _, f := range []struct{ name, data string }{
+		{"config.json", `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`},
+		{"abc/layer.tar", layer.String()},
+		{"manifest.json", `[{"Config":"config.json","RepoTags":["acme/old:v1"],"Layers":["abc/layer.tar"]}]`},
+	} {
+		ts.Check(tw.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data)), Typeflag: tar.TypeReg}))
+		tw.Write([]byte(f.data))
+	}
+	ts.Check(tw.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o644))
+}
+
+// corrupt flips a bit of a file.
+func corrupt(ts *testscript.TestScript, _ bool, args []string) {
+	name := ts.MkAbs(args[0])
+	data, err := os.ReadFile(name)
+	ts.Check(err)
+	data[len(data)/2] ^= 1
+	ts.Check(os.WriteFile(name, data, 0o644))
+}
+
+// runSim runs the command on an emulator in a directory.
+func runSim(t *testing.T, dir string, args ...string) (int, string, string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	getenv := func(name string) string { return map[string]string{"CI": "1"}[name] }
+	code := run(context.Background(), append([]string{"--sim", dir}, args...), strings.NewReader(""), &stdout, &stderr, getenv)
+	return code, stdout.String(), stderr.String()
+}
+
+// TestExamplesRun runs the example of every command that can run by itself.
+func TestExamplesRun(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	img := demoImage()
+	if err := img.WriteLayout("build", ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"push", "oci:build@" + img.Digest().String(), "acme/app:v1"}, {"push", "oci:build@" + img.Digest().String(), "acme/app:v1.2.3"},
+		{"pull", "acme/app:v1", "docker-archive:app.tar"},
+	} {
+		if code, _, stderr := runSim(t, "box", args...); code != 0 {
+			t.Fatalf("%v: %s", args, stderr)
+		}
+	}
+	if err := os.RemoveAll("build"); err != nil {
+		t.Fatal(err)
+	}
+	if err := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(1, 10)).WriteLayout("build", "v1"); err != nil {
+		t.Fatal(err)
+	}
+	manifest := ghcrtest.NewIndex().Manifest
+	if err := os.WriteFile("manifest.json", manifest.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("layer.tar.gz", []byte("layer"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// What cannot run here: it serves for ever, needs a network, reads a file that the
+	// image lacks, or names a blob that nobody has.
+	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <("}
+	ran := 0
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, line := range strings.Split(cmd.Example, "\n") {
+			args := strings.Fields(strings.ReplaceAll(line, "'", ""))
+			if len(args) == 0 || args[0] != "ghcr" || containsAny(line, skip) {
+				continue
+			}
+			code, _, stderr := runSim(t, "box", args[1:]...)
+			// An image that is there may not be clobbered: that is what the flag is for.
+			if code != 0 && !(strings.Contains(line, "--no-clobber") && strings.Contains(stderr, "names another image")) {
+				t.Errorf("%s: exit code %d\n%s", line, code, stderr)
+			}
+			ran++
+		}
+		if cmd.Runnable() && cmd.HasParent() && !cmd.HasSubCommands() && cmd.Example == "" {
+			t.Errorf("%s has no example", cmd.CommandPath())
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	a := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return "" }}
+	walk(a.root())
+	if ran < 15 {
+		t.Errorf("only %d examples ran", ran)
+	}
+}
+
+func containsAny(s string, words []string) bool {
+	for _, w := range words {
+		if strings.Contains(s, w) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestSize(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 84_000_000: "84 MB", 9_960_000_000: "10.0 GB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d: got %s, want %s", n, got, want)
+		}
+	}
+	for s, want := range map[string]int64{"5MiB": 5 << 20, "64k": 64000, "100": 100, "1.5GiB": 3 << 29} {
+		if got, err := parseSize(s); err != nil || got != want {
+			t.Errorf("%s: got %d, %v, want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "MiB", "5x", "-"} {
+		if n, err := parseSize(s); err == nil {
+			t.Errorf("%q: got %d", s, n)
+		}
+	}
+}
+
+// TestLimitsAreRefused: what no registry takes is refused before anything moves.
+func TestLimitsAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	huge := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x","digest":"sha256:%064d","size":2},"layers":[{"mediaType":"x","digest":"sha256:%064d","size":%d}]}`,
+		oci.MediaTypeOCIManifest, 1, 2, int64(oci.MaxLayerSize)+1)
+	img := ghcrtest.NewImage("linux/amd64").WithBytes(func([]byte) []byte { return []byte(huge) })
+	if err := img.WriteLayout("huge", "v1"); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := runSim(t, "box", "push", "oci:huge:v1", "acme/app:v1")
+	if code != exitUsage || !strings.Contains(stderr, "limit") {
+		t.Errorf("a layer: exit code %d\n%s", code, stderr)
+	}
+	if err := os.WriteFile("large.json", bytes.Repeat([]byte(" "), oci.MaxManifestSize+1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr = runSim(t, "box", "manifest", "put", "acme/app:v1", "large.json")
+	if code != exitUsage || !strings.Contains(stderr, "limit") {
+		t.Errorf("a manifest: exit code %d\n%s", code, stderr)
+	}
+}
