@@ -88,24 +88,6 @@ func (c *contents) open(d oci.Digest) (content, int64, error) {
 	return f, info.Size(), nil
 }
 
-func (c *contents) size(d oci.Digest) (int64, bool) {
-	c.mu.RLock()
-	data, ok := c.small[d]
-	dir := c.dir
-	c.mu.RUnlock()
-	if ok {
-		return int64(len(data)), true
-	}
-	if dir == "" {
-		return 0, false
-	}
-	info, err := os.Stat(c.path(d))
-	if err != nil {
-		return 0, false
-	}
-	return info.Size(), true
-}
-
 func (c *contents) read(d oci.Digest) ([]byte, error) {
 	f, _, err := c.open(d)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -72,19 +73,51 @@ func must(err error) {
 
 // RandomLayer makes a layer that does not compress, the same for the same seed.
 func RandomLayer(seed uint64, size int) []byte {
-	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24), 1})
 	data := make([]byte, size)
-	r.Read(data)
+	random(seed).Read(data)
 	return data
 }
 
-const (
-	configType = "application/vnd.oci.image.config.v1+json"
-	layerType  = "application/vnd.oci.image.layer.v1.tar+gzip"
+// RandomContent is what RandomLayer makes, as a stream: for content that is too
+// large to hold.
+func RandomContent(seed uint64, size int64) io.Reader {
+	return io.LimitReader(random(seed), size)
+}
+
+func random(seed uint64) *rand.ChaCha8 {
+	return rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24), 1})
+}
+
+const configType = "application/vnd.oci.image.config.v1+json"
+
+// imageTypes are the media types of manifest, config and layers.
+type imageTypes struct{ manifest, config, layer string }
+
+var (
+	ociTypes    = imageTypes{oci.MediaTypeOCIManifest, configType, "application/vnd.oci.image.layer.v1.tar+gzip"}
+	dockerTypes = imageTypes{oci.MediaTypeDockerManifest, "application/vnd.docker.container.image.v1+json", "application/vnd.docker.image.rootfs.diff.tar.gzip"}
 )
 
-// NewImage makes an image for a platform, "linux/amd64" say, with these layers.
+// NewImage makes an image for a platform, "linux/amd64" say, with these layers. It
+// panics if the platform is malformed.
 func NewImage(platform string, layers ...[]byte) *Image {
+	return newImage(ociTypes, platform, layers)
+}
+
+// NewDockerImage makes an image as Docker wrote them before there was OCI.
+func NewDockerImage(platform string, layers ...[]byte) *Image {
+	return newImage(dockerTypes, platform, layers)
+}
+
+// Raw makes an image of a manifest that may be anything. It panics if the bytes
+// contradict the media type.
+func Raw(mediaType string, raw []byte) *Image {
+	i := &Image{}
+	i.setManifest(mediaType, raw)
+	return i
+}
+
+func newImage(types imageTypes, platform string, layers [][]byte) *Image {
 	p, err := oci.ParsePlatform(platform)
 	must(err)
 	diffs := []oci.Digest{}
@@ -99,11 +132,11 @@ func NewImage(platform string, layers ...[]byte) *Image {
 	image := &Image{Blobs: map[oci.Digest][]byte{}, Platform: &p}
 	list := []oci.Descriptor{}
 	for _, l := range layers {
-		list = append(list, image.blob(layerType, l))
+		list = append(list, image.blob(types.layer, l))
 	}
-	image.setManifest(oci.MediaTypeOCIManifest, marshal(map[string]any{
-		"schemaVersion": 2, "mediaType": oci.MediaTypeOCIManifest,
-		"config": image.blob(configType, config), "layers": list,
+	image.setManifest(types.manifest, marshal(map[string]any{
+		"schemaVersion": 2, "mediaType": types.manifest,
+		"config": image.blob(types.config, config), "layers": list,
 		"annotations": map[string]string{"org.opencontainers.image.title": "fixture"},
 	}))
 	return image
