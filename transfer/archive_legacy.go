@@ -1,13 +1,14 @@
 package transfer
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path"
 	"runtime"
-	"strings"
+	"slices"
 
 	"github.com/klauspost/compress/gzip"
 	digest "github.com/opencontainers/go-digest"
@@ -28,109 +29,205 @@ type legacyImage struct {
 // are.
 type madeImage struct {
 	manifest *oci.Manifest
-	blobs    map[oci.Digest]madeBlob
+	blobs    map[oci.Digest]place
 }
 
-type madeBlob struct {
-	where fileRange
-	size  int64
-}
+// Media types of what is made. Docker's are what docker push makes of the same
+// image.
+const (
+	dockerConfig    = "application/vnd.docker.container.image.v1+json"
+	dockerLayerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	dockerLayerZstd = "application/vnd.docker.image.rootfs.diff.tar.zstd"
+)
 
 func (a *Archive) readLegacy() error {
-	if _, ok := a.entries["manifest.json"]; !ok {
-		return a.fail("it has neither index.json nor manifest.json, so docker save did not write it")
+	if _, ok := a.members["manifest.json"]; !ok {
+		return a.broken("it has neither oci-layout and index.json nor manifest.json, so docker save did not write it")
 	}
-	data, err := a.readMember("manifest.json")
+	data, err := a.readMember("manifest.json", maxLayoutJSON)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(data, &a.legacy); err != nil {
-		return a.fail("manifest.json is not readable: %w", err)
+		return a.broken("manifest.json is not readable: %w", err)
 	}
 	for _, image := range a.legacy {
-		for _, member := range append([]string{image.Config}, image.Layers...) {
-			if _, ok := a.entries[path.Clean(member)]; !ok {
-				return a.fail("manifest.json names %q, which is missing", member)
+		for _, name := range append([]string{image.Config}, image.Layers...) {
+			if _, ok := a.members[memberName(name)]; !ok {
+				return a.broken("manifest.json names %q, which is missing", name)
 			}
 		}
 	}
 	return nil
 }
 
-func (a *Archive) legacyManifest(ref string) (*oci.Manifest, error) {
-	if d, err := oci.ParseDigest(ref); err == nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for _, m := range a.made {
-			if m.manifest.Digest() == d {
-				return m.manifest, nil
-			}
-		}
-		return nil, a.fail("it does not hold %s: %w", d, oci.ErrNotFound)
-	}
-	place := -1
-	var all []string
-	for i, image := range a.legacy {
-		all = append(all, image.RepoTags...)
-		for _, name := range image.RepoTags {
-			if ref != "" && (sameName(name, ref) || strings.HasSuffix(name, ":"+ref)) {
-				place = i
-			}
+// legacyTags returns the tags of all images, each once.
+func legacyTags(images []legacyImage) []string {
+	var tags []string
+	for _, name := range legacyNames(images) {
+		if tag := tagIn(name); !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
 		}
 	}
-	switch {
-	case place >= 0:
-	case ref == "" && len(a.legacy) == 1:
-		place = 0
-	case ref == "":
-		return nil, a.fail("it holds %d images: choose one with docker-archive:%s:NAME; there are %s", len(a.legacy), a.name, strings.Join(all, ", "))
-	default:
-		return nil, a.fail("no image is named %q; there are %s: %w", ref, strings.Join(all, ", "), oci.ErrNotFound)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if m := a.made[place]; m != nil {
-		return m.manifest, nil
-	}
-	m, err := a.make(a.legacy[place])
-	if err != nil {
-		return nil, err
-	}
-	a.made[place] = m
-	return m.manifest, nil
+	return tags
 }
 
-// make turns a legacy image into one with a manifest. Layers are compressed as
-// they would be by docker push; the same archive always gives the same digest.
-func (a *Archive) make(image legacyImage) (*madeImage, error) {
-	config, err := a.readMember(image.Config)
+func legacyNames(images []legacyImage) []string {
+	var names []string
+	for _, image := range images {
+		names = append(names, image.RepoTags...)
+	}
+	return names
+}
+
+// findLegacy returns the place of the image that a tag or whole name means; an
+// empty ref is the only image.
+func findLegacy(images []legacyImage, ref string) (int, error) {
+	matching := func(match func(name string) bool) []int {
+		var found []int
+		for i, image := range images {
+			if slices.ContainsFunc(image.RepoTags, match) {
+				found = append(found, i)
+			}
+		}
+		return found
+	}
+	var found []int
+	if ref == "" {
+		for i := range images {
+			found = append(found, i)
+		}
+	} else if found = matching(func(name string) bool { return sameName(name, ref) }); len(found) == 0 {
+		found = matching(func(name string) bool { return tagIn(name) == ref })
+	}
+	names := listNames(legacyNames(images))
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) == 0 && ref == "":
+		return 0, fmt.Errorf("it holds no image: %w", oci.ErrNotFound)
+	case len(found) == 0:
+		return 0, fmt.Errorf("no image is %s %q; %s: %w", namedOrTagged(ref), ref, names, oci.ErrNotFound)
+	case ref == "":
+		return 0, oci.Invalid("it holds %d images: choose one by its whole name; %s", len(found), names)
+	}
+	return 0, oci.Invalid("%d images are %s %q: choose one by its whole name; %s", len(found), namedOrTagged(ref), ref, names)
+}
+
+func (a *Archive) legacyManifest(ctx context.Context, ref string) (*oci.Manifest, error) {
+	if d, err := oci.ParseDigest(ref); err == nil {
+		// The digest of a manifest is not known before it is made.
+		for i := range a.legacy {
+			made, err := a.madeAt(ctx, i)
+			if err != nil {
+				return nil, err
+			}
+			if made.manifest.Verify(d) == nil {
+				return made.manifest, nil
+			}
+		}
+		return nil, a.broken("it does not hold %s: %w", d, oci.ErrNotFound)
+	}
+	i, err := findLegacy(a.legacy, ref)
+	if err != nil {
+		return nil, a.broken("%w", err)
+	}
+	made, err := a.madeAt(ctx, i)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := a.tempDir()
+	return made.manifest, nil
+}
+
+// madeAt returns an image's manifest, made once.
+func (a *Archive) madeAt(ctx context.Context, i int) (*madeImage, error) {
+	a.making.Lock()
+	defer a.making.Unlock()
+	a.mu.Lock()
+	made := a.made[i]
+	a.mu.Unlock()
+	if made != nil {
+		return made, nil
+	}
+	made, err := a.make(ctx, a.legacy[i])
 	if err != nil {
 		return nil, err
 	}
-	made := &madeImage{blobs: map[oci.Digest]madeBlob{}}
+	a.mu.Lock()
+	a.made[i] = made
+	a.mu.Unlock()
+	return made, nil
+}
+
+func (a *Archive) locateMade(d oci.Digest) (place, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, made := range a.made {
+		if at, ok := made.blobs[d]; ok {
+			return at, nil
+		}
+	}
+	return place{}, a.broken("it does not hold the blob %s: %w", d, oci.ErrNotFound)
+}
+
+// make turns a legacy image into one with a manifest. The same archive always
+// gives the same digest.
+func (a *Archive) make(ctx context.Context, image legacyImage) (*madeImage, error) {
+	config, err := a.readMember(image.Config, oci.MaxManifestSize)
+	if err != nil {
+		return nil, err
+	}
+	var view struct {
+		RootFS struct {
+			DiffIDs []oci.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(config, &view); err != nil {
+		return nil, a.broken("the config %s is not readable: %w", image.Config, err)
+	}
+	diffIDs := view.RootFS.DiffIDs
+	if len(diffIDs) == 0 {
+		diffIDs = make([]oci.Digest, len(image.Layers)) // not said, so not checked
+	}
+	if len(diffIDs) != len(image.Layers) {
+		return nil, a.broken("the config %s is of %d layers, but manifest.json lists %d", image.Config, len(diffIDs), len(image.Layers))
+	}
+	for i, d := range diffIDs {
+		if _, err := oci.ParseDigest(string(d)); err != nil && d != "" {
+			return nil, a.broken("the config %s, layer %d: %w", image.Config, i, err)
+		}
+	}
 	layers := make([]oci.Descriptor, len(image.Layers))
-	blobs := make([]madeBlob, len(image.Layers))
-	var group errgroup.Group
+	places := make([]place, len(image.Layers))
+	first := map[member]int{} // layers that are the same are links to one
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, name := range image.Layers {
-		group.Go(func() error {
-			var err error
-			layers[i], blobs[i], err = a.makeLayer(dir, name)
+		m := a.members[memberName(name)]
+		if same, seen := first[m]; seen {
+			if diffIDs[same] != diffIDs[i] {
+				return nil, errors.Join(a.broken("%s is two different layers of the config", name), group.Wait())
+			}
+			continue
+		}
+		first[m] = i
+		group.Go(func() (err error) {
+			layers[i], places[i], err = a.makeLayer(ctx, name, m, diffIDs[i])
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	for i, d := range layers {
-		made.blobs[d.Digest] = blobs[i]
+	desc := oci.Descriptor{MediaType: dockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}
+	made := &madeImage{blobs: map[oci.Digest]place{
+		desc.Digest: {a.file.Name(), a.members[memberName(image.Config)].offset, desc.Size},
+	}}
+	for i, name := range image.Layers {
+		same := first[a.members[memberName(name)]]
+		layers[i] = layers[same]
+		made.blobs[layers[i].Digest] = places[same]
 	}
-	desc := oci.Descriptor{MediaType: "application/vnd.docker.container.image.v1+json", Digest: digest.FromBytes(config), Size: int64(len(config))}
-	made.blobs[desc.Digest] = madeBlob{fileRange{a.file.Name(), a.entries[path.Clean(image.Config)].offset}, desc.Size}
 	raw, err := json.Marshal(struct {
 		SchemaVersion int              `json:"schemaVersion"`
 		MediaType     string           `json:"mediaType"`
@@ -140,44 +237,62 @@ func (a *Archive) make(image legacyImage) (*madeImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	made.manifest, err = oci.ParseManifest(oci.MediaTypeDockerManifest, raw)
-	return made, err
+	if made.manifest, err = oci.ParseManifest(oci.MediaTypeDockerManifest, raw); err != nil {
+		return nil, a.broken("%w", err)
+	}
+	return made, nil
 }
 
-const dockerLayer = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-
-// makeLayer describes a layer, compressing it if it is not.
-func (a *Archive) makeLayer(dir, name string) (oci.Descriptor, madeBlob, error) {
-	e := a.entries[path.Clean(name)]
-	in := io.NewSectionReader(a.file, e.offset, e.size)
-	hash := digest.Canonical.Digester()
-	var head [2]byte
-	in.ReadAt(head[:], 0)
-	if head == [2]byte{0x1f, 0x8b} {
-		if _, err := io.Copy(hash.Hash(), in); err != nil {
-			return oci.Descriptor{}, madeBlob{}, a.fail("read %s: %w", name, err)
-		}
-		d := oci.Descriptor{MediaType: dockerLayer, Digest: hash.Digest(), Size: e.size}
-		return d, madeBlob{fileRange{a.file.Name(), e.offset}, e.size}, nil
+// makeLayer describes a layer, and compresses it if it is not. One pass over an
+// uncompressed layer also checks it against the config, the only checksum that
+// such an archive has.
+func (a *Archive) makeLayer(ctx context.Context, name string, m member, diffID oci.Digest) (oci.Descriptor, place, error) {
+	fail := func(err error) (oci.Descriptor, place, error) {
+		return oci.Descriptor{}, place{}, a.in(fmt.Errorf("layer %s: %w", name, err))
 	}
-	out, err := os.CreateTemp(dir, "layer-*.tar.gz")
+	in := io.NewSectionReader(a.file, m.offset, m.size)
+	head := make([]byte, 4)
+	n, err := in.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return fail(err)
+	}
+	d := oci.Descriptor{Size: m.size}
+	switch head = head[:n]; {
+	case bytes.HasPrefix(head, gzipMagic):
+		d.MediaType = dockerLayerGzip
+	case bytes.HasPrefix(head, zstdMagic):
+		d.MediaType = dockerLayerZstd
+	}
+	if d.MediaType != "" {
+		if d.Digest, err = digestOf(ctx, in, digest.Canonical); err != nil {
+			return fail(err)
+		}
+		return d, place{a.file.Name(), m.offset, m.size}, nil
+	}
+	out, err := a.tempFile("layer-*.tar.gz")
 	if err != nil {
-		return oci.Descriptor{}, madeBlob{}, err
+		return fail(err)
 	}
 	defer out.Close()
-	z := gzip.NewWriter(io.MultiWriter(out, hash.Hash()))
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	if _, err := io.CopyBuffer(z, struct{ io.Reader }{in}, *buf); err != nil {
-		return oci.Descriptor{}, madeBlob{}, fmt.Errorf("compress %s of archive %s: %w", name, a.name, err)
+	algorithm := digest.Canonical
+	if diffID != "" {
+		algorithm = diffID.Algorithm()
+	}
+	whole, packed := algorithm.Digester(), digest.Canonical.Digester()
+	z := gzip.NewWriter(io.MultiWriter(out, packed.Hash()))
+	if _, err := copyBody(ctx, io.MultiWriter(z, whole.Hash()), in); err != nil {
+		return fail(err)
 	}
 	if err := z.Close(); err != nil {
-		return oci.Descriptor{}, madeBlob{}, err
+		return fail(err)
+	}
+	if got := whole.Digest(); diffID != "" && got != diffID {
+		return oci.Descriptor{}, place{}, a.broken("%w", &oci.IntegrityError{What: "layer " + name, Want: diffID, Got: got})
 	}
 	size, err := out.Seek(0, io.SeekCurrent)
 	if err != nil {
-		return oci.Descriptor{}, madeBlob{}, err
+		return fail(err)
 	}
-	d := oci.Descriptor{MediaType: dockerLayer, Digest: hash.Digest(), Size: size}
-	return d, madeBlob{fileRange{out.Name(), 0}, size}, nil
+	d = oci.Descriptor{MediaType: dockerLayerGzip, Digest: packed.Digest(), Size: size}
+	return d, place{out.Name(), 0, size}, nil
 }

@@ -3,6 +3,7 @@ package transfer
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +25,9 @@ import (
 // ArchiveWriter writes an archive that docker load reads, and that is an OCI
 // layout in a tar file as well, so that digests survive. It is a [Target]. What
 // is put lies in a directory beside the file until [ArchiveWriter.Commit], so a
-// run that was cut off goes on where it ended.
+// run that was cut off goes on where it ended. There is nothing to close.
+//
+// One run at a time may write a file.
 type ArchiveWriter struct {
 	*Layout
 	file  string
@@ -62,85 +66,93 @@ func (a *ArchiveWriter) keep(d oci.Digest) {
 
 // Stage implements [Stager].
 func (a *ArchiveWriter) Stage(ctx context.Context, d oci.Descriptor) (*Stage, error) {
-	a.keep(d.Digest)
-	return a.Layout.Stage(ctx, d)
+	stage, err := a.Layout.Stage(ctx, d)
+	if err == nil {
+		a.keep(d.Digest)
+	}
+	return stage, err
 }
 
 // PutBlob implements [Target].
 func (a *ArchiveWriter) PutBlob(ctx context.Context, d oci.Descriptor, mount []string, open oci.Opener) (oci.Stored, error) {
-	a.keep(d.Digest)
-	return a.Layout.PutBlob(ctx, d, mount, open)
+	stored, err := a.Layout.PutBlob(ctx, d, mount, open)
+	if err == nil {
+		a.keep(d.Digest)
+	}
+	return stored, err
 }
 
 // PutManifest implements [Target].
 func (a *ArchiveWriter) PutManifest(ctx context.Context, ref string, m *oci.Manifest) error {
-	a.keep(m.Digest())
 	if err := a.Layout.PutManifest(ctx, ref, m); err != nil {
 		return err
 	}
-	// Other than in a layout, what is in an archive without a name is listed too:
-	// it may be the whole image.
-	return a.list(m.Descriptor(), "")
+	if d, err := oci.ParseDigest(ref); err == nil {
+		a.keep(d)
+	} else {
+		a.keep(m.Digest())
+	}
+	return nil
 }
 
 // Commit writes the file aside and renames it into place. The image with this
-// digest is the one that docker load loads.
+// digest is the one that docker load loads and that the name is given to. After an
+// error, what was put is still there for another run.
 func (a *ArchiveWriter) Commit(ctx context.Context, d oci.Digest) error {
-	m, err := a.Manifest(ctx, d.String())
-	if err != nil {
-		return err
-	}
-	members, err := a.members(ctx, m)
-	if err != nil {
-		return err
-	}
-	out, err := os.CreateTemp(filepath.Dir(a.file), "."+filepath.Base(a.file)+"-*")
-	if err != nil {
-		return err
-	}
-	err = a.write(out, members)
-	if err == nil {
-		err = out.Chmod(0o644)
-	}
-	if err = errors.Join(err, out.Close()); err == nil {
-		err = os.Rename(out.Name(), a.file)
-	}
-	if err != nil {
-		os.Remove(out.Name())
+	if err := a.commit(ctx, d); err != nil {
 		return fmt.Errorf("write archive %s: %w", a.file, err)
 	}
 	return os.RemoveAll(a.aside)
 }
 
-// member is a file of the archive: data, or the content of a blob.
-type member struct {
+func (a *ArchiveWriter) commit(ctx context.Context, d oci.Digest) error {
+	files, err := a.files(ctx, d)
+	if err != nil {
+		return err
+	}
+	// It lies in the directory that goes at the end, so nothing is left of a run that
+	// was cut off here.
+	path := filepath.Join(a.aside, ".archive")
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	err = a.write(ctx, out, files)
+	if err = errors.Join(err, out.Close()); err == nil {
+		err = os.Rename(path, a.file)
+	}
+	if err != nil {
+		os.Remove(path)
+	}
+	return err
+}
+
+// archiveFile is a file to write into the archive: data, or the content of a blob.
+type archiveFile struct {
 	name string
 	data []byte
 	blob oci.Digest
 }
 
-// members lists the files in a fixed order, those first that say what is in the
+// files lists what to write in a fixed order, that first which says what is in the
 // archive.
-func (a *ArchiveWriter) members(ctx context.Context, m *oci.Manifest) ([]member, error) {
-	list, err := a.loadList(ctx, m)
+func (a *ArchiveWriter) files(ctx context.Context, root oci.Digest) ([]archiveFile, error) {
+	m, err := a.Manifest(ctx, root.String())
 	if err != nil {
 		return nil, err
 	}
-	if list == nil {
-		list = []legacyImage{}
-	}
-	manifest, err := json.Marshal(list)
+	loads, err := a.loadList(ctx, m)
 	if err != nil {
 		return nil, err
 	}
-	index, err := a.readIndex()
+	manifest, err := json.Marshal(loads)
 	if err != nil {
 		return nil, err
 	}
-	index.manifests = slices.DeleteFunc(index.manifests, func(d oci.Descriptor) bool {
-		// Parts of an index are found through it.
-		return !a.kept[d.Digest] || nameOf(d) == "" && d.Digest != m.Digest() && !a.refers(ctx, d)
-	})
+	index, err := a.listed(ctx, root)
+	if err != nil {
+		return nil, err
+	}
 	entries, err := index.marshal()
 	if err != nil {
 		return nil, err
@@ -149,15 +161,59 @@ func (a *ArchiveWriter) members(ctx context.Context, m *oci.Manifest) ([]member,
 	if err != nil {
 		return nil, err
 	}
-	files := []member{
+	files := []archiveFile{
 		{name: v1.ImageLayoutFile, data: header},
 		{name: v1.ImageIndexFile, data: entries},
 		{name: "manifest.json", data: manifest},
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, d := range slices.Sorted(maps.Keys(a.kept)) {
-		files = append(files, member{name: blobMember(d), blob: d})
+		files = append(files, archiveFile{name: blobMember(d), blob: d})
 	}
 	return files, nil
+}
+
+// listed returns the index of the archive: of what was put in this run, the image
+// itself, what has a tag, and what refers to something. The image carries its
+// whole name too, by which containerd and newer versions of docker know it.
+func (a *ArchiveWriter) listed(ctx context.Context, root oci.Digest) (*layoutIndex, error) {
+	index, err := a.read()
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	kept := maps.Clone(a.kept)
+	a.mu.Unlock()
+	var entries []indexEntry
+	for _, e := range index.entries {
+		if !kept[e.Digest] {
+			continue
+		}
+		if e.Digest == root && a.name != "" {
+			e = indexEntry{Descriptor: e.Descriptor}
+			e.Annotations = maps.Clone(e.Annotations)
+			if e.Annotations == nil {
+				e.Annotations = map[string]string{}
+			}
+			e.Annotations[containerdName] = a.name
+		}
+		if e.Digest == root || tagOf(e.Descriptor) != "" || a.refers(ctx, e.Descriptor) {
+			entries = append(entries, e)
+		}
+	}
+	// Blobs arrive in any order, manifests too.
+	slices.SortStableFunc(entries, func(x, y indexEntry) int {
+		return cmp.Or(order(x.Digest != root)-order(y.Digest != root), strings.Compare(string(x.Digest), string(y.Digest)))
+	})
+	return &layoutIndex{fields: index.fields, entries: entries}, nil
+}
+
+func order(last bool) int {
+	if last {
+		return 1
+	}
+	return 0
 }
 
 // refers tells whether a manifest is about another one, so that only its entry in
@@ -167,78 +223,84 @@ func (a *ArchiveWriter) refers(ctx context.Context, d oci.Descriptor) bool {
 	return err == nil && m.Subject != nil
 }
 
-// loadList makes manifest.json, which docker load goes by: an entry for each image
-// that has a platform.
-func (a *ArchiveWriter) loadList(ctx context.Context, m *oci.Manifest) ([]legacyImage, error) {
-	if m.Kind() == oci.KindIndex {
-		var list []legacyImage
-		for _, d := range m.Manifests {
-			if !oci.IsManifestType(d.MediaType) || d.Platform != nil && !oci.HasPlatform(d) {
-				continue
+// loadList makes manifest.json, which docker load goes by where it does not know
+// layouts: an entry for each image that is there. The name is that of the first
+// for linux/amd64, or else of the first, since of images with one name the last
+// would win.
+func (a *ArchiveWriter) loadList(ctx context.Context, root *oci.Manifest) ([]legacyImage, error) {
+	list := []legacyImage{}
+	named := -1
+	var add func(m *oci.Manifest, p *oci.Platform) error
+	add = func(m *oci.Manifest, p *oci.Platform) error {
+		switch m.Kind() {
+		case oci.KindIndex:
+			for _, d := range m.Manifests {
+				if !oci.IsManifestType(d.MediaType) || d.Platform != nil && !oci.HasPlatform(d) {
+					continue
+				}
+				child, err := a.Manifest(ctx, d.Digest.String())
+				if errors.Is(err, oci.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				if err := add(child, d.Platform); err != nil {
+					return err
+				}
 			}
-			child, err := a.Manifest(ctx, d.Digest.String())
-			if err != nil {
-				return nil, err
+		case oci.KindImage:
+			if named < 0 && p != nil && p.OS == "linux" && p.Architecture == "amd64" {
+				named = len(list)
 			}
-			more, err := a.loadList(ctx, child)
-			if err != nil {
-				return nil, err
+			image := legacyImage{Config: blobMember(m.Config.Digest), RepoTags: []string{}, Layers: []string{}}
+			for _, d := range m.Layers {
+				image.Layers = append(image.Layers, blobMember(d.Digest))
 			}
-			list = append(list, more...)
+			list = append(list, image)
 		}
-		return list, nil
+		return nil
 	}
-	if m.Kind() != oci.KindImage {
-		return nil, nil
+	if err := add(root, nil); err != nil {
+		return nil, err
 	}
-	image := legacyImage{Config: blobMember(m.Config.Digest), RepoTags: []string{}, Layers: []string{}}
-	if a.name != "" {
-		image.RepoTags = append(image.RepoTags, a.name)
+	if a.name != "" && len(list) > 0 {
+		list[max(named, 0)].RepoTags = []string{a.name}
 	}
-	for _, d := range m.Layers {
-		image.Layers = append(image.Layers, blobMember(d.Digest))
-	}
-	return []legacyImage{image}, nil
+	return list, nil
 }
 
-// write writes all members with fixed times, so that the same image always makes
-// the same file.
-func (a *ArchiveWriter) write(out io.Writer, members []member) error {
+// write writes all files with fixed times, so that the same image always makes the
+// same archive.
+func (a *ArchiveWriter) write(ctx context.Context, out io.Writer, files []archiveFile) error {
 	tw := tar.NewWriter(out)
-	for _, m := range members {
-		if m.blob == "" {
-			if err := writeMember(tw, m.name, int64(len(m.data)), bytes.NewReader(m.data)); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := a.writeBlob(tw, m); err != nil {
+	for _, f := range files {
+		if err := a.writeFile(ctx, tw, f); err != nil {
 			return err
 		}
 	}
 	return tw.Close()
 }
 
-func (a *ArchiveWriter) writeBlob(tw *tar.Writer, m member) error {
-	f, err := os.Open(a.blobPath(m.blob))
-	if err != nil {
+func (a *ArchiveWriter) writeFile(ctx context.Context, tw *tar.Writer, f archiveFile) error {
+	var body io.Reader = bytes.NewReader(f.data)
+	size := int64(len(f.data))
+	if f.blob != "" {
+		blob, err := os.Open(a.blobPath(f.blob))
+		if err != nil {
+			return err
+		}
+		defer blob.Close()
+		info, err := blob.Stat()
+		if err != nil {
+			return err
+		}
+		body, size = blob, info.Size()
+	}
+	h := &tar.Header{Name: f.name, Mode: 0o644, Size: size, ModTime: time.Unix(0, 0), Typeflag: tar.TypeReg}
+	if err := tw.WriteHeader(h); err != nil {
 		return err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	return writeMember(tw, m.name, info.Size(), f)
-}
-
-func writeMember(tw *tar.Writer, name string, size int64, r io.Reader) error {
-	err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size, ModTime: time.Unix(0, 0), Typeflag: tar.TypeReg})
-	if err != nil {
-		return err
-	}
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	_, err = io.CopyBuffer(struct{ io.Writer }{tw}, r, *buf)
+	_, err := copyBody(ctx, tw, body)
 	return err
 }

@@ -1,17 +1,39 @@
-//go:build unix
+//go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
 
 package transfer
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
 
-// lockFile waits for a lock that ends with the process, however that ends.
-func lockFile(f *os.File) error {
-	for {
-		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != syscall.EINTR {
-			return err
-		}
+func tryLock(path string) (release func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
 	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK), errors.Is(err, syscall.EINTR):
+		f.Close()
+		return nil, errLocked
+	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, syscall.ENOLCK):
+		// Some network file systems have no locks. Digests are checked all the same.
+	case err != nil:
+		f.Close()
+		return nil, &os.PathError{Op: "flock", Path: path, Err: err}
+	}
+	// Whoever had the lock removed the file on giving it up: the lock counts only on
+	// the file that others will find.
+	mine, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	if there, err := os.Stat(path); err != nil || !os.SameFile(mine, there) {
+		f.Close()
+		return nil, errLocked
+	}
+	return func() { os.Remove(path); f.Close() }, nil
 }
