@@ -97,8 +97,11 @@ func (c *contents) read(d oci.Digest) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// put stores small content whole.
+// put stores small content whole, unless it is there.
 func (c *contents) put(d oci.Digest, data []byte) error {
+	if f, _, err := c.open(d); err == nil {
+		return f.Close()
+	}
 	s := &spool{contents: c}
 	defer s.discard()
 	if _, err := s.Write(data); err != nil {

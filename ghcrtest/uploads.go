@@ -313,6 +313,10 @@ func parseChunkRange(s string) (first, last int64, ranged, ok bool) {
 	return first, last, true, found && err1 == nil && err2 == nil && first >= 0 && last >= first
 }
 
+// buffers are for copying bodies: a push of many small blobs would be all
+// allocation.
+var buffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+
 // takeIn appends the request's body to the session. What came before a connection
 // broke stays.
 func (x *exchange) takeIn(s *session) error {
@@ -324,7 +328,9 @@ func (x *exchange) takeIn(s *session) error {
 	if x.fault != nil && x.fault.AcceptBytes > 0 {
 		body = io.LimitReader(body, x.fault.AcceptBytes)
 	}
-	_, err := io.CopyBuffer(struct{ io.Writer }{s.spool}, struct{ io.Reader }{body}, make([]byte, 128<<10))
+	buffer := buffers.Get().(*[128 << 10]byte)
+	defer buffers.Put(buffer)
+	_, err := io.CopyBuffer(struct{ io.Writer }{s.spool}, struct{ io.Reader }{body}, buffer[:])
 	if err != nil {
 		return err
 	}
