@@ -59,6 +59,10 @@ func (c *Client) observe(req *http.Request, call Call, attempt int) (*http.Respo
 		},
 	}
 	out := req.Clone(ctx)
+	if out.Body != nil {
+		// net/http waits for a read of the body to return, even when all is over.
+		defer context.AfterFunc(ctx, func() { req.Body.Close() })()
+	}
 	x.watchRequest(out, call)
 	base := c.base
 	if call.Bulk {
