@@ -69,7 +69,7 @@ func (x *exchange) getBlob() {
 
 // sendContent answers with content, or the part of it that Range asks for.
 func (x *exchange) sendContent(d oci.Digest) {
-	f, _, err := x.server.contents.open(d)
+	f, err := x.server.contents.open(d)
 	if err != nil {
 		x.blobUnknown()
 		return

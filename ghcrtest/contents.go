@@ -56,40 +56,26 @@ func (c *contents) close() error {
 	return os.RemoveAll(c.dir)
 }
 
-// content is opened content.
-type content interface {
-	io.ReadSeekCloser
-}
-
 type smallContent struct{ *bytes.Reader }
 
 func (smallContent) Close() error { return nil }
 
-func (c *contents) open(d oci.Digest) (content, int64, error) {
+func (c *contents) open(d oci.Digest) (io.ReadSeekCloser, error) {
 	c.mu.RLock()
 	data, ok := c.small[d]
 	dir := c.dir
 	c.mu.RUnlock()
 	if ok {
-		return smallContent{bytes.NewReader(data)}, int64(len(data)), nil
+		return smallContent{bytes.NewReader(data)}, nil
 	}
 	if dir == "" {
-		return nil, 0, os.ErrNotExist
+		return nil, os.ErrNotExist
 	}
-	f, err := os.Open(c.path(d))
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, 0, err
-	}
-	return f, info.Size(), nil
+	return os.Open(c.path(d))
 }
 
 func (c *contents) read(d oci.Digest) ([]byte, error) {
-	f, _, err := c.open(d)
+	f, err := c.open(d)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +85,7 @@ func (c *contents) read(d oci.Digest) ([]byte, error) {
 
 // put stores small content whole, unless it is there.
 func (c *contents) put(d oci.Digest, data []byte) error {
-	if f, _, err := c.open(d); err == nil {
+	if f, err := c.open(d); err == nil {
 		return f.Close()
 	}
 	s := &spool{contents: c}

@@ -17,8 +17,8 @@ type Fault struct {
 	Role, Route, Method, Repo string
 	Ref                       string // tag, digest or session
 	After                     int    // so many matching requests pass first
-	Every                     int    // of those that follow, only each so-manieth fails; 0 and 1 are all
-	Times                     int    // how many then fail; 0 is one, below 0 is all
+	Every                     int    // of those that follow, the first and then each so-manieth; 0 and 1 are all
+	Times                     int    // how often it then happens; 0 is once, below 0 is always
 
 	// Do runs before the request is looked at: to move a tag, say, or to call
 	// [Server.ExpireTokens]. With nothing else the request is then served.
@@ -41,8 +41,8 @@ type Fault struct {
 	ResponseBytes int64
 	// Reset has a break look like a connection reset, not like its end.
 	Reset bool
-	// Served has the request served first, without an answer: Break or Status come
-	// in its place.
+	// Served has the request served first, without an answer. After Stall, Status
+	// comes in its place, or the connection breaks.
 	Served bool
 	// Short ends the answer after ResponseBytes as if that were all: there is no
 	// Content-Length, and no error that would tell.
@@ -57,7 +57,8 @@ type Fault struct {
 	seen, used int
 }
 
-// FaultRecord is one time that a fault happened.
+// FaultRecord is one time that a fault happened. One that is for a byte which a
+// body does not have does not happen, and waits for the next request.
 type FaultRecord struct {
 	Fault   *Fault
 	Method  string
@@ -87,33 +88,66 @@ func (f *Fault) matches(x *exchange) bool {
 	return is(f.Role, x.role) && is(f.Route, x.route) && is(f.Method, x.r.Method) && is(f.Repo, x.repo) && is(f.Ref, x.ref)
 }
 
-// takeFault finds the fault that happens to a request.
-func (s *Server) takeFault(x *exchange) *Fault {
+// inBody tells whether the fault is for a byte of a body, so that only the body
+// shows whether it happens.
+func (f *Fault) inBody() bool {
+	return f.RequestBytes > 0 || f.AcceptBytes > 0 ||
+		!f.Served && (f.ResponseBytes > 0 || f.Stall > 0 || f.Corrupt || f.Short)
+}
+
+func (f *Fault) spent() bool { return f.Times >= 0 && f.used >= max(f.Times, 1) }
+
+// takeFault finds the fault that is for a request.
+func (x *exchange) takeFault() {
+	s := x.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
+	x.place = s.requests
 	for _, f := range s.faults {
 		if !f.matches(x) {
 			continue
 		}
 		f.seen++
-		if f.seen <= f.After || (f.seen-f.After-1)%max(f.Every, 1) != 0 || f.Times >= 0 && f.used >= max(f.Times, 1) {
+		if f.seen <= f.After || (f.seen-f.After-1)%max(f.Every, 1) != 0 || f.spent() {
 			continue
 		}
-		f.used++
-		s.fired = append(s.fired, FaultRecord{Fault: f, Method: x.r.Method, Path: x.r.URL.Path, Request: s.requests})
-		return f
+		x.fault = f
+		if !f.inBody() || f.Do != nil || f.Delay > 0 {
+			x.note()
+		}
+		return
 	}
-	return nil
+}
+
+// note counts the fault and enters it into the log. The server is locked.
+func (x *exchange) note() {
+	x.noted = true
+	x.fault.used++
+	x.server.fired = append(x.server.fired, FaultRecord{Fault: x.fault, Method: x.r.Method, Path: x.r.URL.Path, Request: x.place})
+}
+
+// happens tells whether a fault in a body still may: another request may have been
+// quicker.
+func (x *exchange) happens() bool {
+	x.server.mu.Lock()
+	defer x.server.mu.Unlock()
+	if !x.noted && x.fault.spent() {
+		return false
+	}
+	if !x.noted {
+		x.note()
+	}
+	return true
 }
 
 // applyFaults lets a fault happen before the request is served.
 func (x *exchange) applyFaults() {
-	f := x.server.takeFault(x)
+	x.takeFault()
+	f := x.fault
 	if f == nil {
 		return
 	}
-	x.fault = f
 	if f.Do != nil {
 		f.Do(x.server)
 	}
@@ -126,19 +160,17 @@ func (x *exchange) applyFaults() {
 	if f.Status == 0 {
 		x.w.lies = f.Header
 	}
-	if f.RequestBytes > 0 {
-		x.body.limit, x.body.cut = f.RequestBytes, func() { x.abort(f.Reset) }
-		return
-	}
-	if f.ResponseBytes > 0 || f.Stall > 0 || f.Corrupt || f.Short {
-		x.w.fault, x.w.abort, x.w.standStill = f, x.abort, x.standStill
-		return
-	}
-	if f.Served {
+	switch {
+	case f.RequestBytes > 0:
+		x.body.limit, x.body.exchange = f.RequestBytes, x
+	case f.AcceptBytes > 0: // takeIn looks at it
+	case f.Served:
 		x.w.mute = true
-		return
+	case f.inBody():
+		x.w.fault, x.w.exchange = f, x
+	default:
+		x.answerFault()
 	}
-	x.answerFault()
 }
 
 // afterFaults answers a request that was served without one.
@@ -148,6 +180,12 @@ func (x *exchange) afterFaults() {
 	}
 	x.w.mute, x.w.status = false, 0
 	clear(x.w.Header())
+	if x.fault.Stall > 0 {
+		x.standStill(x.fault.Stall)
+	}
+	if x.fault.Status == 0 {
+		x.abort(x.fault.Reset)
+	}
 	x.answerFault()
 }
 

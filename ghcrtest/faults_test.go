@@ -189,6 +189,18 @@ func TestFaultInAnUpload(t *testing.T) {
 			w.want(w.commit(location, content), 404, "BLOB_UPLOAD_UNKNOWN")
 		})
 	})
+	t.Run("stored, and the answer too late", func(t *testing.T) {
+		withQuirks(t, nil, func(w *wire) {
+			location := w.session()
+			w.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteUploadCommit, Served: true, Stall: time.Hour})
+			w.took(time.Hour, func() {
+				if err := send(w, location); !errors.Is(err, io.EOF) {
+					t.Errorf("got %v", err)
+				}
+			})
+			w.want(w.do("HEAD", blob, ""), 200)
+		})
+	})
 	t.Run("stored, and another answer", func(t *testing.T) {
 		withQuirks(t, nil, func(w *wire) {
 			location := w.session()
@@ -231,6 +243,30 @@ func TestFaultInAnUpload(t *testing.T) {
 			w.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteUploadCommit, Do: (*ghcrtest.Server).DropSessions})
 			w.want(w.commit(location, content), 404, "BLOB_UPLOAD_UNKNOWN")
 		})
+	})
+}
+
+// TestFaultThatCannotHappen: a test must not take it for survived. It waits for a
+// body that has the byte.
+func TestFaultThatCannotHappen(t *testing.T) {
+	withQuirks(t, nil, func(w *wire) {
+		w.server.Inject(
+			ghcrtest.Fault{Route: ghcrtest.RouteSigned, ResponseBytes: layerSize, Break: true},
+			ghcrtest.Fault{Route: ghcrtest.RouteUploadStart, RequestBytes: 1},
+		)
+		w.want(w.as("").do("GET", w.signed(), ""), 200)
+		w.session()
+		if fired := w.server.Faults(); len(fired) != 0 {
+			t.Errorf("the log says %+v", fired)
+		}
+		long := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(2, layerSize+1))
+		if err := w.server.Add("acme/app", "v2", long); err != nil {
+			t.Fatal(err)
+		}
+		target := w.do("GET", "/v2/acme/app/blobs/"+long.Manifest.Layers[0].Digest.String(), "").header.Get("Location")
+		if _, _, err := w.read(target); !errors.Is(err, io.ErrUnexpectedEOF) || len(w.server.Faults()) != 1 {
+			t.Errorf("got %v, and the log says %+v", err, w.server.Faults())
+		}
 	})
 }
 

@@ -120,18 +120,21 @@ func (x *exchange) throttle(wait time.Duration, allowed int) {
 
 // countedReader counts what is read of a request, and lets a fault end it.
 type countedReader struct {
-	r     io.ReadCloser
-	n     int64
-	limit int64 // bytes after which broken is called; 0 is none
-	cut   func()
+	r io.ReadCloser
+	n int64
+	// exchange has a fault that ends it after limit bytes; nil is none.
+	exchange *exchange
+	limit    int64
 }
 
 func (c *countedReader) Read(p []byte) (int, error) {
-	if c.cut != nil && int64(len(p)) > c.limit-c.n {
-		p = p[:max(c.limit-c.n, 0)]
-		if len(p) == 0 {
-			c.cut()
+	if x := c.exchange; x != nil && c.n >= c.limit {
+		c.exchange = nil
+		if x.happens() {
+			x.abort(x.fault.Reset)
 		}
+	} else if x != nil {
+		p = p[:min(int64(len(p)), c.limit-c.n)]
 	}
 	n, err := c.r.Read(p)
 	c.n += int64(n)

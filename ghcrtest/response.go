@@ -5,22 +5,19 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 )
 
 // responseWriter counts what is answered, and is where faults in an answer happen.
 type responseWriter struct {
 	http.ResponseWriter
-	request    *http.Request
 	status     int
 	n          int64
 	hideRanges bool        // leave out Accept-Ranges
 	mute       bool        // answer nothing
 	lies       http.Header // in place of the real ones
 
-	fault      *Fault
-	abort      func(reset bool)
-	standStill func(d time.Duration)
+	fault    *Fault    // that is for a byte still to come, or nil
+	exchange *exchange // that it happens to
 }
 
 func (w *responseWriter) WriteHeader(status int) {
@@ -86,20 +83,20 @@ func (w *responseWriter) writeFaulty(p []byte) (int, error) {
 	if err != nil {
 		return n, err
 	}
-	if f.Short {
+	rest := p[left:]
+	w.fault = nil
+	switch {
+	case !w.exchange.happens():
+	case f.Short:
 		// Flushed, or net/http would count the few bytes itself.
 		http.NewResponseController(w.ResponseWriter).Flush()
-		return len(p), nil // w.n stays, so nothing more is sent
-	}
-	w.fault = nil
-	rest := p[left:]
-	switch {
+		w.mute = true
 	case f.Break:
 		http.NewResponseController(w.ResponseWriter).Flush()
-		w.abort(f.Reset)
+		w.exchange.abort(f.Reset)
 	case f.Stall > 0:
 		http.NewResponseController(w.ResponseWriter).Flush()
-		w.standStill(f.Stall)
+		w.exchange.standStill(f.Stall)
 	case f.Corrupt:
 		rest = slices.Clone(rest)
 		rest[0] ^= 1

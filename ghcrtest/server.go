@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -45,7 +46,9 @@ const (
 // Account is a login and what it may do.
 type Account struct {
 	Login string
-	Token string // what it logs in with
+	// Token is what it logs in with. One that begins with ghs_ is the token of a
+	// workflow, and refused in other words than a user's.
+	Token string
 	// Scopes of a classic token: "read:packages", "write:packages",
 	// "delete:packages". Empty is all of them.
 	Scopes []string
@@ -224,7 +227,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x.w.Header().Set("X-GitHub-Request-Id", s.requestID())
 	x.body = &countedReader{r: r.Body}
 	r.Body = x.body
-	x.w.request = r
 	s.begin(x)
 	defer s.finish(x)
 	x.applyFaults()
@@ -250,7 +252,9 @@ type exchange struct {
 	ref    string // tag, digest or session id
 	handle func()
 	done   bool
-	fault  *Fault // that applies to the answer
+	fault  *Fault // that is for this request
+	place  int    // among all requests, for the log of faults
+	noted  bool   // the fault is in the log
 	who    identity
 	entry  *Request
 }
@@ -395,7 +399,10 @@ func (x *exchange) web() {
 // server under another name of this machine: a client that goes by the host's name
 // must see that it is another.
 func (s *Server) otherHost(r *http.Request, host string) string {
-	name, port, hasPort := strings.Cut(r.Host, ":")
+	name, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		name = r.Host
+	}
 	if _, pipe := connOf(r.Context()).(*pipeConn); pipe || name == RegistryHost || name == CDNHost || name == WebHost {
 		return "https://" + host
 	}
@@ -403,7 +410,7 @@ func (s *Server) otherHost(r *http.Request, host string) string {
 	if name == "localhost" {
 		other = "127.0.0.1"
 	}
-	if hasPort {
+	if port != "" {
 		other += ":" + port
 	}
 	return scheme(r) + "://" + other

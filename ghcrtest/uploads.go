@@ -325,7 +325,7 @@ func (x *exchange) takeIn(s *session) error {
 	if q.MaxLayer > 0 {
 		body = io.LimitReader(body, q.MaxLayer-s.spool.size+1)
 	}
-	if x.fault != nil && x.fault.AcceptBytes > 0 {
+	if x.fault != nil && x.fault.AcceptBytes > 0 && x.happens() {
 		body = io.LimitReader(body, x.fault.AcceptBytes)
 	}
 	buffer := buffers.Get().(*[128 << 10]byte)
