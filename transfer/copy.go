@@ -225,7 +225,40 @@ func (c *copier) unchanged(ctx context.Context, root *oci.Manifest, dstRef strin
 	if errors.Is(err, oci.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && d.Digest == root.Digest(), err
+	if err != nil || d.Digest != root.Digest() {
+		return false, err
+	}
+	return c.hasChildren(ctx, root)
+}
+
+// hasChildren tells whether the target has all manifests that an index lists. A
+// broken index must not pass for an unchanged one: pushing it again is how it is
+// mended.
+func (c *copier) hasChildren(ctx context.Context, m *oci.Manifest) (bool, error) {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, d := range m.Manifests {
+		if !oci.IsManifestType(d.MediaType) {
+			continue
+		}
+		group.Go(func() error {
+			if _, err := c.dst.Resolve(ctx, d.Digest.String()); err != nil || !oci.IsIndexType(d.MediaType) {
+				return err
+			}
+			child, err := c.src.Manifest(ctx, d.Digest.String())
+			if err != nil {
+				return err
+			}
+			if whole, err := c.hasChildren(ctx, child); err != nil || !whole {
+				return errors.Join(err, oci.ErrNotFound)
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	if errors.Is(err, oci.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // keepsTag fails if the reference names something else at the target.
@@ -284,9 +317,9 @@ func checkSizes(m *oci.Manifest) error {
 // child copies a manifest that an index lists, with its content.
 func (c *copier) child(ctx context.Context, d oci.Descriptor) error {
 	return c.once(ctx, c.nodes, d.Digest, func() error {
-		if c.trusts(d.Digest) {
-			return nil
-		}
+		// What is remembered does not count here: registries that check a manifest's
+		// blobs do not check an index's entries (docs/quirks.md#check-index-children),
+		// and people delete those as "untagged".
 		m, err := c.src.Manifest(ctx, d.Digest.String())
 		if err != nil {
 			return fmt.Errorf("copy %s that the index lists: %w", d.Digest, err)
@@ -298,8 +331,8 @@ func (c *copier) child(ctx context.Context, d oci.Descriptor) error {
 	})
 }
 
-// trusts tells whether the target may be taken to have the content: an earlier
-// copy put it there, and the target will say so if that is no longer true.
+// trusts tells whether the target may be taken to have a blob: an earlier copy put
+// it there, and the target will say so if that is no longer true.
 func (c *copier) trusts(d oci.Digest) bool {
 	return c.validates && !c.opts.DryRun && c.opts.Memory.Holds(c.dstHost, c.dstRepo, d)
 }

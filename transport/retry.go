@@ -2,9 +2,11 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -93,11 +95,20 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// isNetwork tells a failure on the way from one of our own making, such as a
-// canceled context or a body that could not be read.
+// isNetwork tells a failure on the way that may pass from one that will not, such
+// as a certificate that is not trusted or a host that does not exist, and from
+// one of our own making, such as a body that could not be read.
 func isNetwork(err error) bool {
 	var body *bodyError
-	return !errors.Is(err, context.Canceled) && !errors.As(err, &body)
+	var certificate *tls.CertificateVerificationError
+	var name *net.DNSError
+	switch {
+	case errors.Is(err, context.Canceled), errors.As(err, &body), errors.As(err, &certificate):
+		return false
+	case errors.As(err, &name):
+		return !name.IsNotFound
+	}
+	return true
 }
 
 var ghcrRetryAfter = regexp.MustCompile(`retry-after:\s*([0-9.]+(?:ns|us|µs|μs|ms|s|m|h))`)

@@ -3,6 +3,7 @@ package transport_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -235,6 +236,24 @@ func TestNotReplayableIsNotRetried(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatWillNotPassIsNotRetried: a certificate, or a host that does not exist.
+func TestWhatWillNotPassIsNotRetried(t *testing.T) {
+	for _, cause := range []error{&tls.CertificateVerificationError{Err: errors.New("unknown authority")}, &net.DNSError{Err: "no such host", IsNotFound: true}} {
+		tries := 0
+		c, err := transport.New(transport.Options{Base: roundTripper(func(*http.Request) (*http.Response, error) { tries++; return nil, cause })})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := send(c, "GET", url, "", transport.Call{}); !errors.Is(err, cause) || tries != 1 {
+			t.Errorf("%v: got %v after %d tries", cause, err, tries)
+		}
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestRetryAfter(t *testing.T) {
 	limit := func(status int, header, body string) http.HandlerFunc {
