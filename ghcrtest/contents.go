@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -45,6 +47,35 @@ func (c *contents) ensure(sub ...string) (string, error) {
 	}
 	dir := filepath.Join(append([]string{c.dir}, sub...)...)
 	return dir, os.MkdirAll(dir, 0o755)
+}
+
+// abandonedAfter is how long another process's upload may rest before it is given
+// up.
+const abandonedAfter = 24 * time.Hour
+
+// sweep removes what earlier processes left unfinished in the directory: what they
+// wrote under a name of their own when they were killed, and old uploads.
+func (c *contents) sweep() error {
+	dir, err := c.ensure("uploads")
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(e.Name(), "spool-") || time.Since(info.ModTime()) > abandonedAfter {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (c *contents) close() error {

@@ -124,6 +124,9 @@ func New(opts Options) (*Server, error) {
 			return nil, err
 		}
 		s.journal, s.store.journal = j, j
+		if err := s.contents.sweep(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 		// Ids of an earlier process must not come again.
 		s.rand = rand.New(rand.NewPCG(opts.Seed, uint64(time.Now().UnixNano())))
 	}

@@ -95,6 +95,27 @@ func (w *wire) commitRest(location, rest, content string) answer {
 	return w.do("PUT", location+"?digest="+digest.FromString(content).String(), rest)
 }
 
+func TestDirectoryIsSwept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	uploads := filepath.Join(dir, "uploads")
+	if err := os.Mkdir(uploads, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, age := range map[string]time.Duration{"spool-1": 0, "fresh": time.Hour, "abandoned": 25 * time.Hour} {
+		path := filepath.Join(uploads, name)
+		then := time.Now().Add(-age)
+		if err := errors.Join(os.WriteFile(path, []byte("x"), 0o644), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inDir(t, dir, ghcrtest.Options{}, func(*wire) {})
+	entries, err := os.ReadDir(uploads)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "fresh" {
+		t.Errorf("left are %v %v", entries, err)
+	}
+}
+
 func TestDirectoryIsForOneProcessAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
