@@ -242,7 +242,7 @@ func TestLayerOverTheLimit(t *testing.T) {
 func TestMountSelf(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		run(t, func(q *ghcrtest.Quirks) { q.MountSelf = answers }, registry.Options{}, func(s *sandbox) {
-			data := ghcrtest.RandomLayer(4, 2<<20)
+			data := ghcrtest.RandomLayer(4, 5<<20)
 			s.put(data)
 			s.server.ResetRequests()
 			d, open := content(data)

@@ -15,7 +15,7 @@ import (
 
 // probeSize is from which size on asking whether a blob is there costs less than
 // sending it in vain.
-const probeSize = 1 << 20
+const probeSize = 4 << 20
 
 // uploadTries is how often a blob is begun anew after its session was lost.
 const uploadTries = 4
