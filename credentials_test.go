@@ -2,6 +2,7 @@ package ghcr_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -89,6 +90,7 @@ func TestHint(t *testing.T) {
 		"not found":      {&transport.Error{Status: 404, Method: "GET", Credential: "GH_TOKEN"}, "token from GH_TOKEN"},
 		"limit":          {&transport.Error{Status: 429}, "--max-wait"},
 		"delete":         {&transport.Error{Status: 405, Method: "DELETE"}, "package's page"},
+		"plain HTTP":     {&transport.Error{Err: errors.New("http: server gave HTTP response to HTTPS client")}, "--plain-http"},
 		"nothing to add": {fmt.Errorf("plain"), ""},
 	} {
 		got := ghcr.Hint(fmt.Errorf("wrapped: %w", test.err))

@@ -31,6 +31,8 @@ func Hint(err error) string {
 func exchangeHint(e *transport.Error) string {
 	text := strings.ToLower(e.Message)
 	switch {
+	case e.Status == 0 && e.Err != nil && strings.Contains(e.Err.Error(), "HTTP response to HTTPS client"):
+		return "it speaks plain HTTP: for a registry on this machine add --plain-http"
 	case errors.Is(e, ErrRateLimited):
 		if e.RetryAfter > 0 {
 			return fmt.Sprintf("the registry asks to wait %s; --max-wait says how long to be patient", e.RetryAfter)

@@ -66,6 +66,7 @@ state is kept in DIR: no account and no network.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(helpCommand())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.sim, "sim", "", "work on an emulated GHCR whose state is kept in `DIR`")

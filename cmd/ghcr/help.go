@@ -26,6 +26,23 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
+// helpCommand is cobra's own, but that it refuses topics that do not exist.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND | TOPIC]",
+		Short:   "Explain a command or a topic",
+		Example: "  ghcr help references",
+		RunE: func(cmd *cobra.Command, given []string) error {
+			about, rest, err := cmd.Root().Find(given)
+			if err != nil || len(rest) > 0 {
+				return noCommand(cmd.Root(), given)
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
 func completionCommand() *cobra.Command {
 	write := map[string]func(*cobra.Command) error{
 		"bash":       func(c *cobra.Command) error { return c.Root().GenBashCompletionV2(c.OutOrStdout(), true) },

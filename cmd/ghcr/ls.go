@@ -152,7 +152,7 @@ func (a *app) printTags(rows []listed, total, hidden int) error {
 		if t.Created != nil {
 			created = t.Created.UTC().Format(time.RFC3339)
 		}
-		r.rows = append(r.rows, []string{a.bold(t.Tag), shortDigest(t.Digest), strings.Join(platforms, " "), size(t.Size), ago(known(t.Created), now)})
+		r.rows = append(r.rows, []string{t.Tag, shortDigest(t.Digest), strings.Join(platforms, " "), size(t.Size), ago(known(t.Created), now)})
 		r.plain = append(r.plain, []string{t.Tag, t.Digest.String(), strings.Join(t.Platforms, ","), fmt.Sprint(t.Size), created})
 	}
 	r.foot = fmt.Sprintf("%s on %s", plural(total, "tag"), plural(len(images), "image"))
