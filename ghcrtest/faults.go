@@ -211,6 +211,7 @@ func (x *exchange) standStill(d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-x.r.Context().Done():
+	case <-x.server.closing:
 	}
 }
 

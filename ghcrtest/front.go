@@ -15,7 +15,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -281,11 +280,3 @@ func (r *Running) Host() string { return r.listener.Addr() }
 
 // URL returns scheme, host and port.
 func (r *Running) URL() string { return r.listener.URL() }
-
-func fileSize(path string) (int64, bool) {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() {
-		return 0, false
-	}
-	return info.Size(), true
-}

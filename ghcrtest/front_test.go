@@ -55,6 +55,38 @@ func TestVirtualTime(t *testing.T) {
 	})
 }
 
+// TestCloseWhileAnswering: a server that stands still in the middle of an answer
+// ends all the same, at once and without a trace.
+func TestCloseWhileAnswering(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, err := ghcrtest.New(ghcrtest.Options{Open: true, Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.Inject(ghcrtest.Fault{Delay: time.Hour})
+		w := &wire{t: t, server: server}
+		began := time.Now()
+		go func() {
+			req, err := http.NewRequest("POST", "https://ghcr.io/v2/acme/app/blobs/uploads/?digest="+digest.FromString("a").String(), strings.NewReader("a"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if resp, err := w.server.Transport().RoundTrip(req); err == nil {
+				resp.Body.Close()
+			}
+		}()
+		synctest.Wait()
+		if err := errors.Join(server.Close(), server.Close()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
 // TestManyClients: what is pushed in parallel is all there. Run with -race it shows
 // that the rows are guarded.
 func TestManyClients(t *testing.T) {

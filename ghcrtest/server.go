@@ -18,12 +18,10 @@ package ghcrtest
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -84,6 +82,9 @@ type Server struct {
 	journal  *journal
 	pipe     pipeFront
 
+	closing chan struct{}  // closed when the server is
+	serving sync.WaitGroup // requests; added to under mu, and not once closing is closed
+
 	mu          sync.Mutex
 	rand        *rand.Rand
 	tokens      map[string]*grant
@@ -109,9 +110,9 @@ func New(opts Options) (*Server, error) {
 	}
 	s := &Server{
 		quirks: quirks, accounts: opts.Accounts, open: opts.Open, noLog: opts.NoLog,
-		contents: &contents{dir: opts.Dir, keep: opts.Dir != ""},
-		rand:     rand.New(rand.NewPCG(opts.Seed, 0x67686372)),
-		tokens:   map[string]*grant{}, sweepTokens: manyTokens, sessions: map[string]*session{}, windows: map[string]*window{},
+		contents: &contents{dir: opts.Dir, keep: opts.Dir != ""}, closing: make(chan struct{}),
+		rand:   rand.New(rand.NewPCG(opts.Seed, 0x67686372)),
+		tokens: map[string]*grant{}, sweepTokens: manyTokens, sessions: map[string]*session{}, windows: map[string]*window{},
 	}
 	if len(s.accounts) == 0 {
 		s.accounts = []Account{{Login: "simulated", Token: Token}}
@@ -138,18 +139,43 @@ func New(opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Close ends the server and removes what it kept in temporary files.
+// Close ends the server and removes what it kept in temporary files. It waits for
+// the requests that are being answered, so close the listeners first. Closing again
+// does nothing.
 func (s *Server) Close() error {
-	s.pipe.close()
 	s.mu.Lock()
-	open := slices.Collect(maps.Values(s.sessions))
+	if s.closed() {
+		s.mu.Unlock()
+		return nil
+	}
+	close(s.closing)
 	s.mu.Unlock()
-	for _, e := range open {
-		e.mu.Lock()
+	s.pipe.close()
+	s.serving.Wait()
+	for _, e := range s.sessions {
 		e.end(s.contents.keep)
-		e.mu.Unlock()
 	}
 	return errors.Join(s.journal.close(), s.contents.close())
+}
+
+func (s *Server) closed() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// enter tells whether a request may still be answered; serving.Done ends it.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed() {
+		return false
+	}
+	s.serving.Add(1)
+	return true
 }
 
 // SetPrivate says who may read a repository: those with permission, or everybody.
@@ -223,6 +249,10 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 // serve runs one request: finds its role and route, logs it, and lets faults have
 // their way with it.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if !s.enter() {
+		panic(http.ErrAbortHandler)
+	}
+	defer s.serving.Done()
 	x := s.route(r)
 	x.server, x.w, x.r = s, &responseWriter{ResponseWriter: w}, r
 	x.w.Header().Set("X-GitHub-Request-Id", s.requestID())

@@ -2,6 +2,7 @@ package ghcrtest
 
 import (
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -111,4 +112,12 @@ func (s *Server) forget(e *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, e.id)
+}
+
+func fileSize(path string) (int64, bool) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return 0, false
+	}
+	return info.Size(), true
 }

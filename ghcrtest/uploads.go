@@ -292,10 +292,7 @@ func (x *exchange) finishUpload(s *session) {
 		return
 	}
 	if q.CommitDelay > 0 {
-		select {
-		case <-time.After(q.CommitDelay):
-		case <-x.r.Context().Done():
-		}
+		x.standStill(q.CommitDelay)
 	}
 	x.created(want)
 }
