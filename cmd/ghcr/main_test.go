@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -130,6 +132,51 @@ func runSim(t *testing.T, dir string, args ...string) (int, string, string) {
 	getenv := func(name string) string { return map[string]string{"CI": "1"}[name] }
 	code := run(context.Background(), append([]string{"--sim", dir}, args...), strings.NewReader(""), &stdout, &stderr, getenv)
 	return code, stdout.String(), stderr.String()
+}
+
+// TestServe: one line when it is ready, which says how to log in; the registry
+// works; it ends in order, and its state is what --sim finds.
+func TestServe(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	img := demoImage()
+	if err := img.WriteLayout("build", "v1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("config.json", []byte(`{"accounts":[{"login":"a","token":"ghp_a"}],"quirks":{"BlobRedirect":false}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, flags := range [][]string{nil, {"--profile", "spec"}, {"--tls"}, {"--config", "config.json"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		out, in := io.Pipe()
+		done := make(chan int)
+		go func() {
+			done <- run(ctx, append([]string{"serve", "--addr", "127.0.0.1:0", "--data", "box"}, flags...), nil, in, io.Discard, func(string) string { return "" })
+		}()
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil || !strings.HasPrefix(line, "serving 127.0.0.1:") {
+			t.Fatalf("%v: got %q, %v", flags, line, err)
+		}
+		if host := strings.Fields(line)[1]; !slices.Contains(flags, "--tls") {
+			token := ghcrtest.Token
+			if slices.Contains(flags, "--config") {
+				token = "ghp_a"
+			}
+			getenv := func(name string) string { return map[string]string{"GHCR_TOKEN": token, "CI": "1"}[name] }
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), []string{"--plain-http", "--registry", host, "push", "oci:build:v1", host + "/acme/app:v1"}, nil, &stdout, &stderr, getenv)
+			if code != 0 {
+				t.Errorf("%v: exit code %d\n%s", flags, code, stderr.String())
+			}
+		}
+		cancel()
+		if code := <-done; code != 0 {
+			t.Errorf("%v: it ended with exit code %d", flags, code)
+		}
+	}
+	if code, stdout, stderr := runSim(t, "box", "digest", "acme/app:v1"); code != 0 || strings.TrimSpace(stdout) != img.Digest().String() {
+		t.Errorf("--sim: %d %s%s", code, stdout, stderr)
+	}
 }
 
 // TestExamplesRun runs the example of every command that can run by itself.
