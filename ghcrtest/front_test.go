@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -169,6 +170,34 @@ func TestStart(t *testing.T) {
 	resp.Body.Close()
 	if got := resp.Header.Get("WWW-Authenticate"); !strings.Contains(got, `realm="http://`+server.Host()+`/token"`) {
 		t.Errorf("challenge %s", got)
+	}
+}
+
+// TestBrokenRequest: a body that breaks off is not answered as if it were whole.
+func TestBrokenRequest(t *testing.T) {
+	t.Parallel()
+	server := ghcrtest.Start(t, ghcrtest.Options{Open: true})
+	resp, err := http.Post(server.URL()+"/v2/acme/app/blobs/uploads/", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	for _, request := range []string{
+		"PATCH " + resp.Header.Get("Location"),
+		"PUT " + resp.Header.Get("Location") + "?digest=" + digest.FromString("ab").String(),
+		"PUT /v2/acme/app/manifests/v1",
+	} {
+		conn, err := net.Dial("tcp", server.Host())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request+" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nnonsense\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(conn); err != nil || len(got) != 0 {
+			t.Errorf("%s: got %q, %v", request, got, err)
+		}
+		conn.Close()
 	}
 }
 

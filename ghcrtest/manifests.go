@@ -105,7 +105,7 @@ func (x *exchange) putManifest() {
 	}
 	raw, err := io.ReadAll(io.LimitReader(x.r.Body, q.MaxManifest+1))
 	if err != nil {
-		return // the connection broke
+		x.abort(false) // the connection broke; saying nothing would be a 200
 	}
 	if int64(len(raw)) > q.MaxManifest {
 		x.fail(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "manifest is too large")

@@ -120,8 +120,9 @@ func (x *exchange) throttle(wait time.Duration, allowed int) {
 
 // countedReader counts what is read of a request, and lets a fault end it.
 type countedReader struct {
-	r io.ReadCloser
-	n int64
+	r   io.ReadCloser
+	n   int64
+	err error // that ended it before its end
 	// exchange has a fault that ends it after limit bytes; nil is none.
 	exchange *exchange
 	limit    int64
@@ -138,6 +139,9 @@ func (c *countedReader) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	if err != nil && err != io.EOF {
+		c.err = err
+	}
 	return n, err
 }
 

@@ -95,6 +95,24 @@ func (w *wire) commitRest(location, rest, content string) answer {
 	return w.do("PUT", location+"?digest="+digest.FromString(content).String(), rest)
 }
 
+// TestDiskFails: content that could not be kept is not taken for uploaded.
+func TestDiskFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		inDir(t, dir, ghcrtest.Options{}, func(w *wire) {
+			one, two := w.session(), w.session()
+			uploads := filepath.Join(dir, "uploads")
+			if err := errors.Join(os.RemoveAll(uploads), os.WriteFile(uploads, nil, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			w.want(w.commit(one, "a"), 500)
+			w.want(w.chunk(two, 10), 500)
+			w.want(w.do("HEAD", "/v2/acme/app/blobs/"+digest.FromString("a").String(), ""), 404)
+		})
+	})
+}
+
 func TestDirectoryIsSwept(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

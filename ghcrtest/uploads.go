@@ -163,7 +163,7 @@ func (x *exchange) uploadChunk() {
 	if !x.chunkFits(s) {
 		return
 	}
-	if err := x.takeIn(s); err != nil {
+	if !x.takeIn(s) {
 		return
 	}
 	x.sessionHeaders(s)
@@ -214,8 +214,8 @@ func parseChunkRange(s string) (first, last int64, ranged, ok bool) {
 var buffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
 
 // takeIn appends the request's body to the session. What came before a connection
-// broke stays.
-func (x *exchange) takeIn(s *session) error {
+// broke stays. What cannot be taken in is answered.
+func (x *exchange) takeIn(s *session) bool {
 	q := x.server.quirks
 	body := io.Reader(x.r.Body)
 	if q.MaxLayer > 0 {
@@ -227,14 +227,17 @@ func (x *exchange) takeIn(s *session) error {
 	buffer := buffers.Get().(*[128 << 10]byte)
 	defer buffers.Put(buffer)
 	_, err := io.CopyBuffer(struct{ io.Writer }{s.spool}, struct{ io.Reader }{body}, buffer[:])
-	if err != nil {
-		return err
-	}
-	if q.MaxLayer > 0 && s.spool.size > q.MaxLayer {
+	switch {
+	case x.body.err != nil:
+		x.abort(false) // the connection broke; saying nothing would be a 200
+	case err != nil:
+		x.internal(err)
+		return false
+	case q.MaxLayer > 0 && s.spool.size > q.MaxLayer:
 		x.fail(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "the layer is too large")
-		return errors.New("too large")
+		return false
 	}
-	return nil
+	return true
 }
 
 func (x *exchange) commitUpload() {
@@ -268,7 +271,7 @@ func (x *exchange) finishUpload(s *session) {
 	if (x.r.Header.Get("Content-Range") != "") && !x.chunkFits(s) {
 		return
 	}
-	if err := x.takeIn(s); err != nil {
+	if !x.takeIn(s) {
 		return
 	}
 	// From here on a second PUT finds no session.
