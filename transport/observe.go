@@ -153,7 +153,7 @@ func (x *exchange) watchRequest(out *http.Request, call Call) {
 		limit = opts.StallTimeout
 	}
 	x.timer = startWatchdog(limit, func() { x.cancel(errStalled) })
-	x.body = &sentBody{ReadCloser: out.Body, x: x, upload: call.Upload}
+	x.body = &sentBody{ReadCloser: out.Body, x: x, timer: x.timer, upload: call.Upload}
 	out.Body = x.body
 	out.GetBody = nil // what is sent again goes through all layers again
 }
@@ -174,6 +174,7 @@ func (x *exchange) sent() int64 {
 type sentBody struct {
 	io.ReadCloser
 	x      *exchange
+	timer  *watchdog // an answer may come, and have its own, while this is still read
 	upload bool
 	n      atomic.Int64
 }
@@ -182,10 +183,10 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(int64(n))
 	if b.upload {
-		b.x.timer.reset(b.x.client.opts.StallTimeout)
+		b.timer.reset(b.x.client.opts.StallTimeout)
 	}
 	if err == io.EOF && b.upload {
-		b.x.timer.reset(b.x.client.opts.UploadTimeout)
+		b.timer.reset(b.x.client.opts.UploadTimeout)
 	}
 	if err != nil && err != io.EOF {
 		b.x.bodyErr.CompareAndSwap(nil, &bodyError{err})

@@ -748,6 +748,32 @@ func TestUploadThatStandsStill(t *testing.T) {
 	})
 }
 
+// TestAnswerBeforeTheBodyIsRead: a server may refuse while it is being sent to.
+func TestAnswerBeforeTheBodyIsRead(t *testing.T) {
+	early := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
+	synctest.Test(t, func(t *testing.T) {
+		client, serverEnd := net.Pipe()
+		listener := &pipeListener{conns: make(chan net.Conn, 1), done: make(chan struct{})}
+		listener.conns <- serverEnd
+		srv := &http.Server{Handler: early}
+		go srv.Serve(listener)
+		dial := func(context.Context, string, string) (net.Conn, error) { return client, nil }
+		base := &http.Transport{DialTLSContext: dial}
+		c, err := transport.New(transport.Options{Base: base})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, _ := http.NewRequest("PUT", url, bytes.NewReader(make([]byte, 1<<20)))
+		if _, err := c.Do(req, transport.Call{Upload: true, NoRetry: true}); err == nil {
+			t.Error("it was taken")
+		}
+		base.CloseIdleConnections()
+		srv.Close()
+		client.Close()
+		time.Sleep(time.Second) // the server's connection ends
+	})
+}
+
 // TestBodyErrorIsNotTheNetworks: what cannot be read is not sent again.
 func TestBodyErrorIsNotTheNetworks(t *testing.T) {
 	virtual(t, status(201), transport.Options{}, func(s *server, c *transport.Client) {

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -10,7 +11,10 @@ import (
 type watchdog struct {
 	timer *time.Timer
 	fired atomic.Bool
-	done  chan struct{} // ends a poll; nil without one
+	poll  chan struct{} // ends a poll; nil without one
+
+	mu      sync.Mutex
+	stopped bool
 }
 
 func startWatchdog(after time.Duration, bark func()) *watchdog {
@@ -23,17 +27,22 @@ func startWatchdog(after time.Duration, bark func()) *watchdog {
 }
 
 func (w *watchdog) reset(after time.Duration) {
-	if !w.fired.Load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped && !w.fired.Load() {
 		w.timer.Reset(after)
 	}
 }
 
+// stop ends the watch for good: a body may still be read after its answer came.
 func (w *watchdog) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.timer.Stop()
-	if w.done != nil {
-		close(w.done)
-		w.done = nil
+	if !w.stopped && w.poll != nil {
+		close(w.poll)
 	}
+	w.stopped = true
 }
 
 // startPoll watches a body that is sent without anybody calling its Read. While
@@ -42,7 +51,7 @@ func (w *watchdog) stop() {
 func startPoll(opts Options, size int64, position func() int64, cancel context.CancelCauseFunc) *watchdog {
 	w := startWatchdog(opts.StallTimeout, func() { cancel(errStalled) })
 	done := make(chan struct{})
-	w.done = done
+	w.poll = done
 	go func() {
 		tick := time.NewTicker(opts.StallTimeout / 8)
 		defer tick.Stop()
