@@ -50,6 +50,9 @@ func OpenArchive(file string) (*Archive, error) {
 	case info.IsDir():
 		return nil, oci.Invalid("archive %s: it is a directory (for an OCI layout write oci:%s)", file, file)
 	}
+	if !info.Mode().IsRegular() {
+		return nil, oci.Invalid("archive %s: it is no regular file, so its members cannot be read in any order; copy it to one", file)
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("archive: %w", err)

@@ -40,6 +40,9 @@ const (
 	dockerLayerZstd = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 )
 
+// maxLayers bounds the layers of an image; docker itself makes no more than 127.
+const maxLayers = 1 << 14
+
 func (a *Archive) readLegacy() error {
 	if _, ok := a.members["manifest.json"]; !ok {
 		return a.broken("it has neither oci-layout and index.json nor manifest.json, so docker save did not write it")
@@ -52,6 +55,9 @@ func (a *Archive) readLegacy() error {
 		return a.broken("manifest.json is not readable: %w", err)
 	}
 	for _, image := range a.legacy {
+		if len(image.Layers) > maxLayers {
+			return a.broken("manifest.json lists %d layers of one image; the limit is %d", len(image.Layers), maxLayers)
+		}
 		for _, name := range append([]string{image.Config}, image.Layers...) {
 			if _, ok := a.members[memberName(name)]; !ok {
 				return a.broken("manifest.json names %q, which is missing", name)

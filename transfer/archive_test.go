@@ -395,6 +395,7 @@ func TestArchiveSaysWhatIsWrong(t *testing.T) {
 		"config of other layers": {tarOf(t, config, file, list("c.json", "l.tar", "l.tar")), "is of 1 layers, but manifest.json lists 2", nil},
 		"config of bad digest":   {tarOf(t, file, entry{name: "c.json", data: `{"rootfs":{"diff_ids":["sha256:x"]}}`}, list("c.json", "l.tar")), "malformed digest", nil},
 		"config too long":        {tarOf(t, file, entry{name: "c.json", data: strings.Repeat(" ", oci.MaxManifestSize+1)}, list("c.json", "l.tar")), "the limit is", nil},
+		"no end of layers":       {tarOf(t, config, file, list("c.json", slices.Repeat([]string{"l.tar"}, 1<<14+1)...)), "the limit is 16384", nil},
 		"another layer":          {tarOf(t, config, entry{name: "l.tar", data: layerTar(t, "y")}, list("c.json", "l.tar")), "content has digest", oci.ErrIntegrity},
 		"one file, two layers":   {tarOf(t, file, entry{name: "c.json", data: configOf(t, layer, "other")}, list("c.json", "l.tar", "l.tar")), "two different layers", nil},
 		"holes":                  {sparse(), "--sparse", nil},
@@ -419,6 +420,9 @@ func TestArchiveSaysWhatIsWrong(t *testing.T) {
 	}
 	if _, err := transfer.OpenArchive(filepath.Join(t.TempDir(), "none.tar")); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("no file: %v", err)
+	}
+	if _, err := transfer.OpenArchive(os.DevNull); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("a device: %v", err)
 	}
 	if _, err := transfer.OpenArchive(t.TempDir()); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "oci:") {
 		t.Errorf("a directory: %v", err)

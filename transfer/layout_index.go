@@ -141,8 +141,9 @@ func (index *layoutIndex) only(refers func(oci.Descriptor) bool) (oci.Descriptor
 	found := index.images(func(indexEntry) bool { return true })
 	if len(found) > 1 {
 		found = slices.DeleteFunc(found, func(e indexEntry) bool {
-			_, _, ok := oci.ParseDigestTag(tagOf(e.Descriptor))
-			return ok || refers(e.Descriptor)
+			tag := tagOf(e.Descriptor)
+			_, _, ok := oci.ParseDigestTag(tag)
+			return ok || tag == "" && refers(e.Descriptor)
 		})
 	}
 	switch len(found) {

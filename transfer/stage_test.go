@@ -12,9 +12,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -415,6 +417,65 @@ func TestStageIsForOneAtATime(t *testing.T) {
 			t.Error("who waited for a blob that is now there got a stage")
 		}
 	})
+	wantBlob(t, dir, d, data)
+}
+
+// TestStageNotesWhileItRuns: what a run that is killed has written so far is not
+// lost.
+func TestStageNotesWhileItRuns(t *testing.T) {
+	t.Parallel()
+	data := ghcrtest.RandomLayer(13, 1000)
+	d := describe(data, digest.SHA256)
+	l, dir := newLayout(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := mustStage(t, l, d)
+		mustWrite(t, s, data, transfer.Span{Offset: 0, Length: 100})
+		<-time.After(time.Minute)
+		mustWrite(t, s, data, transfer.Span{Offset: 100, Length: 100})
+	})
+	// The files of the first run, without its end.
+	other, copied := newLayout(t)
+	if err := errors.Join(os.RemoveAll(copied), os.CopyFS(copied, os.DirFS(dir))); err != nil {
+		t.Fatal(err)
+	}
+	s := mustStage(t, other, d)
+	if want := []transfer.Span{{Offset: 200, Length: 800}}; !slices.Equal(s.Missing(), want) {
+		t.Errorf("missing %v, want %v", s.Missing(), want)
+	}
+}
+
+// TestStageIsWrittenOnce: of many who put the same blob, one moves it.
+func TestStageIsWrittenOnce(t *testing.T) {
+	t.Parallel()
+	data := ghcrtest.RandomLayer(14, 300_000)
+	d := describe(data, digest.SHA256)
+	_, dir := newLayout(t)
+	var uploads atomic.Int32
+	var wg sync.WaitGroup
+	for n := range 12 {
+		wg.Go(func() {
+			l, err := transfer.OpenLayout(dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			content := data
+			if n%3 == 0 {
+				content = make([]byte, len(data)) // some bring wrong bytes
+			}
+			stored, err := l.PutBlob(t.Context(), d, nil, openerOf(content))
+			if stored == oci.StoredUpload {
+				uploads.Add(1)
+			}
+			if err != nil && !(n%3 == 0 && errors.Is(err, oci.ErrIntegrity)) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := uploads.Load(); n != 1 {
+		t.Errorf("moved %d times", n)
+	}
 	wantBlob(t, dir, d, data)
 }
 
