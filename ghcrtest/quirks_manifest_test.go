@@ -60,6 +60,9 @@ var manifestQuirks = map[string]quirkTest{
 			img := w.image()
 			a := w.do("GET", "/v2/acme/app/referrers/"+img.Digest().String(), "")
 			w.want(a, 303)
+			if got := a.header.Get("Location"); got != "https://github.com/-/v2/packages/container/package/acme%2Fapp%2Freferrers%2Fsha256" {
+				w.t.Errorf("Location %s", got)
+			}
 			w.want(w.as("").do("GET", a.header.Get("Location"), ""), 404, "<!DOCTYPE html>")
 		},
 	},

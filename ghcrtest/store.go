@@ -32,7 +32,8 @@ type pkg struct {
 	name     string
 	private  bool
 	created  time.Time
-	versions map[oci.Digest]*version
+	versions map[oci.Digest]*version // that live
+	deleted  []*version              // that could be restored
 	tags     map[string]*tag
 	blobs    map[oci.Digest]bool // uploaded or mounted here
 	refs     map[oci.Digest]int  // how many live manifests name a digest
@@ -119,7 +120,7 @@ func (s *store) replayManifest(p *pkg, e event) error {
 		return errExists
 	}
 	v := p.versions[e.Digest]
-	if v == nil || !v.deleted.IsZero() {
+	if v == nil {
 		m := e.manifest
 		if m == nil {
 			raw, err := s.contents.read(e.Digest)
@@ -161,10 +162,12 @@ func (s *store) replayManifest(p *pkg, e event) error {
 // remove deletes a version softly, with its tags.
 func (p *pkg) remove(d oci.Digest, at time.Time) {
 	v := p.versions[d]
-	if v == nil || !v.deleted.IsZero() {
+	if v == nil {
 		return
 	}
 	v.deleted = at
+	delete(p.versions, d)
+	p.deleted = append(p.deleted, v)
 	maps.DeleteFunc(p.tags, func(_ string, t *tag) bool { return t.digest == d })
 	for edge := range v.manifest.Edges() {
 		switch edge.Kind {
@@ -194,11 +197,7 @@ func (s *store) manifest(repo, ref string) *version {
 		}
 		d = t.digest
 	}
-	v := p.versions[d]
-	if v == nil || !v.deleted.IsZero() {
-		return nil
-	}
-	return v
+	return p.versions[d]
 }
 
 func (s *store) exists(repo string) bool {
@@ -248,7 +247,7 @@ func (s *store) missing(repo string, m *oci.Manifest, children bool) []oci.Diges
 				list = append(list, d)
 			}
 		case oci.EdgeChild:
-			if children && (p == nil || p.versions[d] == nil || !p.versions[d].deleted.IsZero()) {
+			if children && (p == nil || p.versions[d] == nil) {
 				list = append(list, d)
 			}
 		}
