@@ -50,6 +50,8 @@ func TestCopyKinds(t *testing.T) {
 		"empty index":     ghcrtest.NewIndex(),
 		"Docker list":     ghcrtest.NewDockerList(image(1, 1)),
 		"BuildKit":        ghcrtest.Attested(image(1, 1), image(2, 1)),
+		"Docker":          ghcrtest.NewDockerList(ghcrtest.NewDockerImage("linux/amd64", ghcrtest.RandomLayer(1, 100))),
+		"unknown type":    ghcrtest.Raw("application/vnd.example.thing", []byte("not even JSON")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -441,3 +441,45 @@ func TestSecondRunPicksUp(t *testing.T) {
 		}
 	})
 }
+
+// TestLargeBlobInPieces: where the way is long, a large blob comes in ranges over
+// several connections; where ranges do not work, whole.
+func TestLargeBlobInPieces(t *testing.T) {
+	const size = 30 << 20
+	img := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(11, size))
+	layer := img.Manifest.Layers[0].Digest.String()
+	far := ghcrtest.Fault{Route: ghcrtest.RouteManifest, Delay: 50 * time.Millisecond}
+	for name, test := range map[string]struct {
+		faults []ghcrtest.Fault
+		ranges bool
+	}{
+		"all goes well": {nil, true},
+		"pieces break off": {[]ghcrtest.Fault{
+			{Route: ghcrtest.RouteSigned, Ref: layer, ResponseBytes: 1 << 20, Break: true, Times: 3},
+			{Route: ghcrtest.RouteSigned, Ref: layer, Status: 503, Times: 2, After: 4}}, true},
+		"the address expires": {[]ghcrtest.Fault{{Route: ghcrtest.RouteSigned, Ref: layer, After: 1, Do: func(s *ghcrtest.Server) { s.ExpireSignedURLs() }}}, true},
+		"ranges are ignored":  {[]ghcrtest.Fault{{Route: ghcrtest.RouteSigned, Ref: layer, IgnoreRange: true, Times: -1}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSandbox(t, ghcrtest.Options{})
+				if err := s.server.Add("acme/app", "v1", img); err != nil {
+					t.Fatal(err)
+				}
+				s.server.Inject(append([]ghcrtest.Fault{far}, test.faults...)...)
+				dir := t.TempDir()
+				s.mustCopy("acme/app:v1", "oci:"+dir, transfer.Options{})
+				onlyWholeBlobs(t, dir)
+				pieces := 0
+				for _, r := range s.log() {
+					if r.Ref == layer && r.Range != "" && r.Status == http.StatusPartialContent {
+						pieces++
+					}
+				}
+				if test.ranges != (pieces > 1) {
+					t.Errorf("%d pieces", pieces)
+				}
+			})
+		})
+	}
+}
