@@ -226,7 +226,7 @@ func (x *exchange) tags() {
 	}
 	lexical := q.TagOrder == "lexical"
 	all := x.server.store.tags(x.repo, lexical)
-	x.list("tags", all, lexical, q.TagPageDefault, q.TagPageMax, func(page []string) any {
+	x.list(all, lexical, q.TagPageDefault, q.TagPageMax, func(page []string) any {
 		return map[string]any{"name": x.repo, "tags": page}
 	})
 }
@@ -241,13 +241,13 @@ func (x *exchange) catalog() {
 			return
 		}
 	}
-	x.list("catalog", x.server.store.repositories(), true, 0, 0, func(page []string) any {
+	x.list(x.server.store.repositories(), true, 0, 0, func(page []string) any {
 		return map[string]any{"repositories": page}
 	})
 }
 
 // list answers one page of a list.
-func (x *exchange) list(what string, all []string, lexical bool, pageDefault, pageMax int, answer func([]string) any) {
+func (x *exchange) list(all []string, lexical bool, pageDefault, pageMax int, answer func([]string) any) {
 	query := x.r.URL.Query()
 	n, asked := pageDefault, query.Get("n")
 	unlimited := n == 0
