@@ -12,7 +12,8 @@ import (
 
 // Fault makes something go wrong. The first fields say with which requests, and
 // empty ones match all; the others say what happens. Faults are deterministic: they
-// go by the order in which matching requests arrive.
+// go by the order in which matching requests arrive. The zero value breaks nothing
+// and is logged at the first request.
 type Fault struct {
 	Role, Route, Method, Repo string
 	Ref                       string // tag, digest or session

@@ -267,6 +267,8 @@ func (i *Image) WithBytes(change func(raw []byte) []byte) *Image {
 // Add puts an image with all that belongs to it into a repository, under a tag or,
 // with an empty tag, its digest alone. Nothing is asked or checked, and no request
 // is logged.
+//
+// Errors: [oci.ErrInvalid] for a malformed name; a directory that cannot be written.
 func (s *Server) Add(repo, tag string, image *Image) error {
 	if err := oci.CheckName(repo); err != nil {
 		return err
@@ -320,7 +322,8 @@ func (s *Server) addFallback(repo string, image *Image) error {
 	return s.storeManifest(repo, oci.DigestTag(image.Digest()), index.Digest(), index.Manifest, false)
 }
 
-// WriteLayout writes the image as an OCI image layout with a tag.
+// WriteLayout writes the image with all that belongs to it as an OCI image layout,
+// under a tag or, with an empty tag, without a name. The directory is made.
 func (i *Image) WriteLayout(dir, tag string) error {
 	blobs := filepath.Join(dir, "blobs", "sha256")
 	if err := os.MkdirAll(blobs, 0o755); err != nil {
@@ -367,8 +370,11 @@ func (i *Image) writeBlobs(dir string) error {
 	return nil
 }
 
-// Holds tells whether a repository has an image whole: every manifest and blob,
-// byte for byte, and the tag.
+// Holds checks that a repository has an image whole, with every manifest and blob
+// byte for byte, under the tag or, with an empty tag, its digest. Referrers are not
+// looked for.
+//
+// Errors: what is not there, or differs.
 func (s *Server) Holds(repo, tag string, image *Image) error {
 	ref := tag
 	if ref == "" {

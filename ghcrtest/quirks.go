@@ -6,7 +6,7 @@ import "time"
 // clients expect, each a switch of its own. [GHCR] and [Spec] return the two
 // profiles; change single fields of them to imitate what is only sometimes so.
 // docs/quirks.md has a section for each, named as the field is: that of ChunkCap is
-// docs/quirks.md#chunk-cap.
+// docs/quirks.md#chunk-cap. The zero value is no profile: begin with one of the two.
 type Quirks struct {
 	// Logins.
 

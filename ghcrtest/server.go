@@ -181,6 +181,8 @@ func (s *Server) enter() bool {
 // SetPrivate says who may read a repository: those with permission, or everybody.
 // On GHCR this is done on the package's settings page and nowhere else. A
 // repository that does not exist is made.
+//
+// Errors: [oci.ErrInvalid] for a malformed name; a directory that cannot be written.
 func (s *Server) SetPrivate(repo string, private bool) error {
 	if err := oci.CheckName(repo); err != nil {
 		return err
