@@ -159,9 +159,9 @@ func (s *Server) finish(x *exchange) {
 	x.entry.Status, x.entry.Sent, x.entry.Received, x.entry.Fault = x.w.status, x.w.n, x.body.n, x.fault != nil
 }
 
-// Requests returns what was asked so far, or the first 65536 of it, in the order in which it arrived. A
-// request that is still being answered has no status and no sizes yet; in a
-// synctest bubble, synctest.Wait waits for it.
+// Requests returns what was asked so far, or the first 65536 of it, in the order in
+// which it arrived. A request that is still being answered has no status and no
+// sizes yet; in a synctest bubble, synctest.Wait waits for it.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
