@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
@@ -91,6 +92,7 @@ func TestHint(t *testing.T) {
 		"limit":          {&transport.Error{Status: 429}, "--max-wait"},
 		"delete":         {&transport.Error{Status: 405, Method: "DELETE"}, "package's page"},
 		"plain HTTP":     {&transport.Error{Err: errors.New("http: server gave HTTP response to HTTPS client")}, "--plain-http"},
+		"full disk":      {&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, "run it again"},
 		"nothing to add": {fmt.Errorf("plain"), ""},
 	} {
 		got := ghcr.Hint(fmt.Errorf("wrapped: %w", test.err))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"syscall"
 
 	"github.com/llm-dev-ops/ghcr/transfer"
 	"github.com/llm-dev-ops/ghcr/transport"
@@ -20,6 +21,8 @@ func Hint(err error) string {
 		return exchangeHint(e)
 	}
 	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return "make room and run it again: it goes on where it ended"
 	case errors.Is(err, transfer.ErrTagExists):
 		return "leave out --no-clobber to move the tag"
 	case errors.Is(err, ErrIntegrity) && !errors.Is(err, ErrInvalid):

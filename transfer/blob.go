@@ -28,7 +28,7 @@ func (c *copier) blob(ctx context.Context, d oci.Descriptor) error {
 			c.count(func(r *Result) { r.Uploaded++; r.Bytes += d.Size })
 			return nil
 		}
-		stored, err := c.move(ctx, d)
+		stored, bytes, err := c.move(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func (c *copier) blob(ctx context.Context, d oci.Descriptor) error {
 				r.Existing++
 			default:
 				r.Uploaded++
-				r.Bytes += d.Size
+				r.Bytes += bytes
 			}
 		})
 		c.emit(Event{Kind: kind, Descriptor: d, Bytes: d.Size})
@@ -63,18 +63,19 @@ func (c *copier) acquire(ctx context.Context) (release func(), err error) {
 	}
 }
 
-func (c *copier) move(ctx context.Context, d oci.Descriptor) (oci.Stored, error) {
+// move brings a blob to the target and returns how, and how many bytes that took.
+func (c *copier) move(ctx context.Context, d oci.Descriptor) (oci.Stored, int64, error) {
 	if stager, ok := c.dst.(Stager); ok {
 		return c.download(ctx, stager, d)
 	}
 	release, err := c.acquire(ctx)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer release()
 	if check, ok := c.src.(Checker); ok {
 		if err := check.CheckBlob(ctx, d); err != nil {
-			return "", err
+			return "", 0, err
 		}
 	}
 	var m *meter
@@ -102,7 +103,7 @@ func (c *copier) move(ctx context.Context, d oci.Descriptor) (oci.Stored, error)
 	if errors.Is(err, oci.ErrIntegrity) {
 		err = c.blame(ctx, d, err)
 	}
-	return stored, err
+	return stored, d.Size, err
 }
 
 // blame finds out whether a refusal of wrong bytes is the fault of a source on this
@@ -186,13 +187,13 @@ func readBlob(ctx context.Context, src Source, d oci.Descriptor) ([]byte, error)
 }
 
 // download copies a blob into a stage, piece by piece where that pays.
-func (c *copier) download(ctx context.Context, stager Stager, d oci.Descriptor) (oci.Stored, error) {
+func (c *copier) download(ctx context.Context, stager Stager, d oci.Descriptor) (oci.Stored, int64, error) {
 	stage, err := stager.Stage(ctx, d)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	if stage == nil {
-		return oci.StoredExisting, nil
+		return oci.StoredExisting, 0, nil
 	}
 	m := startMeter(c.opts.Progress, d)
 	defer m.end()
@@ -207,9 +208,9 @@ func (c *copier) download(ctx context.Context, stager Stager, d oci.Descriptor) 
 	}
 	if err != nil {
 		// What arrived stays, and the next run goes on from there.
-		return "", errors.Join(fmt.Errorf("pull blob %s: %w", d.Digest, err), stage.Close())
+		return "", 0, errors.Join(fmt.Errorf("pull blob %s: %w", d.Digest, err), stage.Close())
 	}
-	return oci.StoredUpload, stage.Close()
+	return oci.StoredUpload, total(missing), stage.Close()
 }
 
 func total(spans []Span) int64 {
