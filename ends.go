@@ -134,6 +134,10 @@ func (c *Client) Copy(ctx context.Context, src, dst End, opts transfer.Options) 
 	if dst.Tag == "" && dst.Kind != EndRegistry {
 		dst.Tag = src.name()
 	}
+	if dst.Kind == EndArchive && src.Kind == EndRegistry && dst.Tag != "" && dst.Tag == src.Ref.Reference.Tag {
+		// docker load gives the image the name that it was pulled by, as docker save does.
+		dst.Tag = src.Ref.With(oci.Reference{Tag: dst.Tag}).String()
+	}
 	target, dstRef, finish, err := c.target(dst, &opts)
 	if err != nil {
 		return result, fmt.Errorf("copy to %s: %w", dst, err)

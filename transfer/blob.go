@@ -109,16 +109,10 @@ func (c *copier) move(ctx context.Context, d oci.Descriptor) (oci.Stored, int64,
 // blame finds out whether a refusal of wrong bytes is the fault of a source on this
 // machine, whose files were sent unread.
 func (c *copier) blame(ctx context.Context, d oci.Descriptor, refusal error) error {
-	if _, local := c.src.(Checker); !local {
-		return refusal
-	}
-	body, err := c.src.Blob(ctx, d, 0, -1)
-	if err != nil {
-		return refusal
-	}
-	defer body.Close()
-	if _, err := io.Copy(io.Discard, newCheckedBody(body, d)); errors.Is(err, oci.ErrIntegrity) {
-		return oci.Invalid("%w", err)
+	if local, ok := c.src.(Checker); ok {
+		if err := local.VerifyBlob(ctx, d); errors.Is(err, oci.ErrIntegrity) {
+			return err
+		}
 	}
 	return refusal
 }
@@ -205,6 +199,9 @@ func (c *copier) download(ctx context.Context, stager Stager, d oci.Descriptor) 
 	}
 	if err == nil {
 		err = stage.Commit()
+	}
+	if errors.Is(err, oci.ErrIntegrity) {
+		err = c.blame(ctx, d, err)
 	}
 	if err != nil {
 		// What arrived stays, and the next run goes on from there.

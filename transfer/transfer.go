@@ -72,10 +72,12 @@ type (
 	Validator interface {
 		ValidatesManifests() bool
 	}
-	// Checker is a source on this machine that can tell before anything is sent
-	// whether a blob is what its descriptor says.
+	// Checker is a source on this machine. It can tell before anything is sent
+	// whether a blob is there and of the right size, and after the other side refused
+	// it whether its bytes are right.
 	Checker interface {
 		CheckBlob(ctx context.Context, d oci.Descriptor) error
+		VerifyBlob(ctx context.Context, d oci.Descriptor) error
 	}
 	// Stager is a target that takes a blob in pieces: out of order, from several
 	// connections, and where an earlier process left off. A nil stage without an
