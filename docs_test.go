@@ -2,6 +2,9 @@ package ghcr_test
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -133,6 +136,60 @@ func TestQuirksAreDocumented(t *testing.T) {
 			t.Errorf("docs/quirks.md does not have the switch %s", name)
 		}
 	}
+}
+
+// TestExportedNamesAreDocumented: a name without a comment has no contract.
+func TestExportedNamesAreDocumented(t *testing.T) {
+	fset := token.NewFileSet()
+	for path, text := range sources(t) {
+		if strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "internal/") || strings.HasPrefix(path, "cmd/") {
+			continue
+		}
+		file, err := parser.ParseFile(fset, path, text, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				if d.Name.IsExported() && d.Doc == nil && exportedReceiver(d) {
+					t.Errorf("%s has no comment", fset.Position(d.Pos()))
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					name, doc := specName(spec)
+					if name != nil && name.IsExported() && d.Doc == nil && doc == nil {
+						t.Errorf("%s: %s has no comment", fset.Position(spec.Pos()), name)
+					}
+				}
+			}
+		}
+	}
+}
+
+func exportedReceiver(d *ast.FuncDecl) bool {
+	if d.Recv == nil {
+		return true
+	}
+	receiver := d.Recv.List[0].Type
+	if star, ok := receiver.(*ast.StarExpr); ok {
+		receiver = star.X
+	}
+	name, ok := receiver.(*ast.Ident)
+	return ok && name.IsExported()
+}
+
+func specName(spec ast.Spec) (*ast.Ident, *ast.CommentGroup) {
+	switch s := spec.(type) {
+	case *ast.TypeSpec:
+		return s.Name, s.Doc
+	case *ast.ValueSpec:
+		if s.Doc != nil {
+			return s.Names[0], s.Doc
+		}
+		return s.Names[0], s.Comment
+	}
+	return nil, nil
 }
 
 // TestReadmeIsShort: it is a way in, not a manual.

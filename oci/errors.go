@@ -43,6 +43,7 @@ type MissingBlobsError struct {
 	Err error
 }
 
+// Error names what is missing, after the answer that said so.
 func (e *MissingBlobsError) Error() string {
 	if len(e.Digests) == 0 {
 		return e.Err.Error()
@@ -54,6 +55,7 @@ func (e *MissingBlobsError) Error() string {
 	return fmt.Sprintf("%v (missing %s)", e.Err, strings.Join(names, ", "))
 }
 
+// Unwrap returns the answer that said so.
 func (e *MissingBlobsError) Unwrap() error { return e.Err }
 
 // IntegrityError is [ErrIntegrity] with what was expected and what was found.
@@ -65,6 +67,7 @@ type IntegrityError struct {
 	WantSize, GotSize int64
 }
 
+// Error says what was expected and what was found.
 func (e *IntegrityError) Error() string {
 	if e.Got == "" {
 		return fmt.Sprintf("%s: got %d bytes, want %d for %s", e.What, e.GotSize, e.WantSize, e.Want)
@@ -72,4 +75,5 @@ func (e *IntegrityError) Error() string {
 	return fmt.Sprintf("%s: content has digest %s, want %s", e.What, e.Got, e.Want)
 }
 
+// Is makes every IntegrityError an [ErrIntegrity].
 func (e *IntegrityError) Is(target error) bool { return target == ErrIntegrity }

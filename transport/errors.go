@@ -52,6 +52,7 @@ type Detail struct {
 	Detail  json.RawMessage `json:"detail"`
 }
 
+// Error says what was done to what, who refused it, and in which words.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(strings.TrimSpace(e.Op + " " + e.Target))
@@ -93,6 +94,7 @@ func hostOf(rawURL string) string {
 	return u.Host
 }
 
+// Unwrap returns why there was no answer, or nil if there was one.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is tells which of the classes the error is of.
