@@ -56,8 +56,12 @@ func virtual(t *testing.T, handler http.HandlerFunc, opts transport.Options, tes
 		go srv.Serve(listener)
 		dial := func(context.Context, string, string) (net.Conn, error) {
 			client, server := net.Pipe()
-			conns <- server
-			return client, nil
+			select {
+			case conns <- server:
+				return client, nil
+			case <-listener.done:
+				return nil, net.ErrClosed
+			}
 		}
 		base := &http.Transport{DialContext: dial, DialTLSContext: dial, DisableCompression: true}
 		opts.Base = base
