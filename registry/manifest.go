@@ -206,13 +206,19 @@ func (r *Repository) delete() []transport.Scope {
 	return []transport.Scope{{Repository: r.name, Actions: []string{"pull", "push", "delete"}}}
 }
 
-// PlatformManifest returns the manifest for a platform: the one that ref names,
-// or where that is an index, the entry that suits best.
+// PlatformManifest returns the manifest for a platform: the entry of the index that
+// ref names that suits best, or the image itself if it is for that platform.
 //
 // Errors: as for [Repository.Manifest], and [oci.ErrInvalid], naming the
 // platforms that there are, if none suits.
 func (r *Repository) PlatformManifest(ctx context.Context, ref string, p oci.Platform) (*oci.Manifest, error) {
 	m, err := r.Manifest(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if !m.IsIndex() {
+		return m, r.checkPlatform(ctx, ref, m, p)
+	}
 	// An index may list indexes. Four levels are twice what anybody nests.
 	for depth := 0; err == nil && m.IsIndex(); depth++ {
 		if depth == 4 {
@@ -225,6 +231,31 @@ func (r *Repository) PlatformManifest(ctx context.Context, ref string, p oci.Pla
 		m, err = r.Manifest(ctx, d.Digest.String())
 	}
 	return m, err
+}
+
+// checkPlatform looks into the config of a single image, which is where it says
+// what it is for.
+func (r *Repository) checkPlatform(ctx context.Context, ref string, m *oci.Manifest, want oci.Platform) error {
+	if m.Kind() != oci.KindImage || m.Config.Size > oci.MaxManifestSize {
+		return oci.Invalid("%s: it is no image and no index, so it is for no platform", r.target(ref))
+	}
+	body, err := r.GetBlob(ctx, *m.Config)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	raw, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	var have oci.Platform
+	if err := json.Unmarshal(raw, &have); err != nil {
+		return oci.Invalid("%s: its config is not readable: %w", r.target(ref), err)
+	}
+	if _, err := oci.SelectPlatform([]oci.Descriptor{{Platform: &have}}, want); err != nil {
+		return fmt.Errorf("%s: %w", r.target(ref), err)
+	}
+	return nil
 }
 
 func mediaType(resp *http.Response) string {

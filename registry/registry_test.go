@@ -175,6 +175,21 @@ func TestIndexToPlatform(t *testing.T) {
 	})
 }
 
+// TestSingleImageHasAPlatformToo: an image for another platform is not taken for
+// the one that was asked for.
+func TestSingleImageHasAPlatformToo(t *testing.T) {
+	run(t, nil, registry.Options{}, func(s *sandbox) {
+		img := s.image()
+		if m, err := s.repo.PlatformManifest(s.Context(), "v1", oci.Platform{OS: "linux", Architecture: "amd64"}); err != nil || m.Digest() != img.Digest() {
+			s.Errorf("got %v, %v", m, err)
+		}
+		_, err := s.repo.PlatformManifest(s.Context(), "v1", oci.Platform{OS: "linux", Architecture: "arm64"})
+		if !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "there are linux/amd64") {
+			s.Errorf("got %v, want an error that names the platform", err)
+		}
+	})
+}
+
 func TestMissingBlobsAreNamed(t *testing.T) {
 	for _, details := range []string{"all", "first"} {
 		run(t, func(q *ghcrtest.Quirks) { q.MissingBlobDetails = details }, registry.Options{}, func(s *sandbox) {

@@ -38,7 +38,10 @@ has it, symbolic links followed. Layers are read only as far as needed.`,
 			if err != nil {
 				return err
 			}
-			m, err := repo.PlatformManifest(cmd.Context(), ref.Reference.String(), p)
+			m, err := repo.Manifest(cmd.Context(), ref.Reference.String())
+			if err == nil && (m.IsIndex() || cmd.Flags().Changed("platform")) {
+				m, err = repo.PlatformManifest(cmd.Context(), m.Digest().String(), p)
+			}
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 
@@ -75,7 +76,7 @@ content that it names must be in the repository.`,
 			}
 			m, err := oci.ParseManifest(mediaType, raw)
 			if err != nil {
-				return err
+				return fmt.Errorf("manifest put %s: %w", given[1], err)
 			}
 			if want := ref.Reference.Digest; want != "" {
 				if err := m.Verify(want); err != nil {
