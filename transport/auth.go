@@ -77,7 +77,7 @@ const anonymous = "anonymous"
 
 // authenticate is the layer that owns the 401 and GHCR's bare 403: the request is
 // sent with the best login that is known, and when that is refused with a
-// recognisable need for another, once more with that.
+// recognisable need for another, again with that.
 func (c *Client) authenticate(req *http.Request, call Call, attempt int) (*http.Response, error) {
 	if call.NoAuth {
 		return c.pace(req, call, "", attempt)
@@ -93,29 +93,29 @@ func (c *Client) authenticate(req *http.Request, call Call, attempt int) (*http.
 		closeBody(req)
 		return nil, forCall(err, call)
 	}
-	resp, err := c.sendAs(req, call, how, attempt)
-	if err == nil || !h.learn(err, cred, call, how) || !replayable(req) {
-		return resp, err
+	for sends := 1; ; sends++ {
+		resp, err := c.sendAs(req, call, how, attempt)
+		if err == nil || !h.learn(err, cred, call, how) || sends == maxSends || !replayable(req) {
+			return resp, err
+		}
+		better, tokenErr := h.choose(req, call, cred)
+		if tokenErr != nil {
+			return nil, forCall(tokenErr, call)
+		}
+		if better.header == how.header {
+			return nil, err // there is nothing else to try
+		}
+		next, bodyErr := again(req)
+		if bodyErr != nil {
+			return nil, errors.Join(err, bodyErr)
+		}
+		req, how = next, better
 	}
-	next, bodyErr := again(req)
-	if bodyErr != nil {
-		return nil, errors.Join(err, bodyErr)
-	}
-	retry, tokenErr := h.choose(next, call, cred)
-	if tokenErr != nil {
-		closeBody(next)
-		return nil, forCall(tokenErr, call)
-	}
-	if retry.header == how.header {
-		closeBody(next)
-		return nil, err // there is nothing else to try
-	}
-	resp, err = c.sendAs(next, call, retry, attempt)
-	if err != nil {
-		h.learn(err, cred, call, retry) // a second refusal is final, but not forgotten
-	}
-	return resp, err
 }
+
+// maxSends is how often a request goes out at most: as it is thought right; without
+// a credential, to be told what is right; and with that.
+const maxSends = 3
 
 func (c *Client) sendAs(req *http.Request, call Call, how login, attempt int) (*http.Response, error) {
 	if how.header != "" {
@@ -191,7 +191,7 @@ func (h *hostAuth) learn(err error, cred Credential, call Call, how login) bool 
 	case loginDirect:
 		// docs/quirks.md#denied-without-challenge
 		h.directRefused[directKey(cred, call)] = true
-		return h.scheme != ""
+		return true
 	case loginToken:
 		h.dropLocked(how.token)
 		// A token that is minutes old may have expired; a new one that is refused

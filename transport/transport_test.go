@@ -461,6 +461,24 @@ func TestDirectBearer(t *testing.T) {
 	}
 }
 
+// TestDirectBearerRefusedByAnUnknownRealm: where the token service is not known, and
+// the refusal does not name it, a request without a credential finds out.
+func TestDirectBearerRefusedByAnUnknownRealm(t *testing.T) {
+	opts := login("")
+	opts.Rules = func(string) transport.HostRules { return transport.HostRules{DirectBearer: true} }
+	f := &fakeRegistry{good: isToken, denyBare: true}
+	virtual(t, f.ServeHTTP, opts, func(s *server, c *transport.Client) {
+		for range 2 {
+			if err := send(c, "PUT", url, "body", transport.Call{Scopes: push("acme/app")}); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		if s.count("/v2") != 4 || s.count("/token") != 1 {
+			s.t.Errorf("%d requests and %d tokens, want 4 and 1", s.count("/v2"), s.count("/token"))
+		}
+	})
+}
+
 // TestDeniedWithoutChallenge: a 403 DENIED to an exchanged token is final when the
 // token was new.
 func TestDeniedWithoutChallenge(t *testing.T) {
