@@ -172,8 +172,10 @@ func (h *hostAuth) learn(err error, cred Credential, call Call, how login) bool 
 	if !errors.As(err, &e) {
 		return false
 	}
-	bare := e.Status == http.StatusForbidden && len(e.challenges) == 0 && !e.rateLimited()
-	if e.Status != http.StatusUnauthorized && !(bare && e.Code == "DENIED") {
+	// The answer to a HEAD has no body to say DENIED in.
+	bare := e.Status == http.StatusForbidden && len(e.challenges) == 0 && !e.rateLimited() &&
+		(e.Code == "DENIED" || e.Method == http.MethodHead)
+	if e.Status != http.StatusUnauthorized && !bare {
 		return false
 	}
 	h.mu.Lock()

@@ -477,6 +477,13 @@ func TestDirectBearerRefusedByAnUnknownRealm(t *testing.T) {
 			s.t.Errorf("%d requests and %d tokens, want 4 and 1", s.count("/v2"), s.count("/token"))
 		}
 	})
+	// The refusal of a HEAD has no body to say what it is.
+	f = &fakeRegistry{good: isToken, denyBare: true}
+	virtual(t, f.ServeHTTP, opts, func(s *server, c *transport.Client) {
+		if err := send(c, "HEAD", url, "", transport.Call{Scopes: pull("acme/app")}); err != nil {
+			s.t.Error(err)
+		}
+	})
 }
 
 // TestDeniedWithoutChallenge: a 403 DENIED to an exchanged token is final when the
