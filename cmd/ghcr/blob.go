@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/registry"
 )
 
 func (a *app) blobCommand() *cobra.Command {
@@ -25,12 +26,13 @@ func (a *app) blobCommand() *cobra.Command {
 	return cmd
 }
 
-// needDigest refuses a reference that does not say which blob is meant.
-func needDigest(ref oci.ImageRef) error {
-	if ref.Reference.Digest == "" {
-		return usage("%s: name a blob by its digest, %s@sha256:…", ref, ref.Repository())
+// blob reads a reference that names a blob.
+func (a *app) blob(s string) (*registry.Repository, oci.ImageRef, error) {
+	repo, ref, err := a.repository(s, true)
+	if err == nil && ref.Reference.Digest == "" {
+		err = usage("%s: name a blob by its digest, %s@sha256:…", ref, ref.Repository())
 	}
-	return nil
+	return repo, ref, err
 }
 
 func (a *app) blobGetCommand() *cobra.Command {
@@ -43,11 +45,8 @@ stdout a wrong digest shows in the exit code, 7.`,
 		Example: "  ghcr blob get acme/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 -o layer.tar.gz",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			repo, ref, err := a.repository(given[0], true)
+			repo, ref, err := a.blob(given[0])
 			if err != nil {
-				return err
-			}
-			if err := needDigest(ref); err != nil {
 				return err
 			}
 			body, err := repo.GetBlob(cmd.Context(), oci.Descriptor{Digest: ref.Reference.Digest})
@@ -201,11 +200,8 @@ func (a *app) blobStatCommand() *cobra.Command {
 		Example: "  ghcr blob stat acme/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			repo, ref, err := a.repository(given[0], true)
+			repo, ref, err := a.blob(given[0])
 			if err != nil {
-				return err
-			}
-			if err := needDigest(ref); err != nil {
 				return err
 			}
 			d, err := repo.ResolveBlob(cmd.Context(), ref.Reference.Digest)
@@ -233,11 +229,8 @@ func (a *app) blobMountCommand() *cobra.Command {
 		Example: "  ghcr blob mount acme/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 acme/other",
 		Args:    args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			from, ref, err := a.repository(given[0], true)
+			from, ref, err := a.blob(given[0])
 			if err != nil {
-				return err
-			}
-			if err := needDigest(ref); err != nil {
 				return err
 			}
 			to, dst, err := a.repository(given[1], true)
