@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -28,7 +29,7 @@ type hostAuth struct {
 	service       string
 	directRefused map[string]bool // by credential and kind of access
 	tokens        []cachedToken
-	fetching      map[string]chan struct{}
+	fetching      map[string]*flight
 }
 
 func (a *authenticator) host(u *url.URL) *hostAuth {
@@ -45,7 +46,7 @@ func (a *authenticator) host(u *url.URL) *hostAuth {
 	rules := a.client.opts.Rules(origin.Host)
 	h := &hostAuth{
 		client: a.client, origin: origin, rules: rules, realm: rules.Realm, service: rules.Service,
-		directRefused: map[string]bool{}, fetching: map[string]chan struct{}{},
+		directRefused: map[string]bool{}, fetching: map[string]*flight{},
 	}
 	if rules.Realm != "" {
 		h.scheme = "bearer"
@@ -127,6 +128,7 @@ func (c *Client) sendAs(req *http.Request, call Call, how login, attempt int) (*
 	var e *Error
 	if errors.As(err, &e) {
 		e.Credential = how.label
+		e.conceal(how.header)
 	}
 	return resp, err
 }
@@ -223,7 +225,7 @@ func (h *hostAuth) acceptRealm(realm string) bool {
 	case u.Scheme != "https":
 		return false
 	}
-	return loopback || !isPrivate(u.Hostname())
+	return loopback || strings.EqualFold(u.Hostname(), h.origin.Hostname()) || !isPrivate(u.Hostname())
 }
 
 // directToken is what GHCR takes in place of an exchanged token: the GitHub token
@@ -253,7 +255,8 @@ func credentialKey(cred Credential) string {
 	if cred.IsZero() {
 		return anonymous
 	}
-	return cred.Source + "\n" + cred.Username
+	password := sha256.Sum256([]byte(cred.Password.Reveal())) // so that a new one is another
+	return cred.Source + "\n" + cred.Username + "\n" + string(password[:])
 }
 
 func directKey(cred Credential, call Call) string {

@@ -6,8 +6,10 @@ import (
 	"time"
 )
 
-// bulkConnections is how many connections to one host move content at once.
-const bulkConnections = 16
+// bulkConnections is how many connections to one host are kept for more content.
+// How many are open at once is up to the caller, since a request that waited for
+// one here would wait within its time limit.
+const bulkConnections = 32
 
 // bulkBuffer is how much is read or written at once. The standard library's 4 KiB
 // cost a system call for each.
@@ -38,7 +40,6 @@ func controlTransport() *http.Transport {
 // all streams share one congestion window.
 func bulkTransport() *http.Transport {
 	t := newTransport()
-	t.MaxConnsPerHost = bulkConnections
 	t.MaxIdleConnsPerHost = bulkConnections
 	t.WriteBufferSize = bulkBuffer
 	t.ReadBufferSize = bulkBuffer

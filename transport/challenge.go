@@ -89,9 +89,13 @@ func readValue(s string) (value, rest string, ok bool) {
 // isPrivate tells a host that is an address inside of a private network or of this
 // machine. Names are not resolved.
 func isPrivate(host string) bool {
-	if IsLoopback(host) {
+	host, _, _ = strings.Cut(strings.TrimSuffix(strings.ToLower(host), "."), "%")
+	if IsLoopback(host) || strings.HasSuffix(host, ".localhost") {
 		return true
 	}
 	ip := net.ParseIP(host)
+	if last := host[strings.LastIndexByte(host, '.')+1:]; ip == nil && last != "" && last[0] >= '0' && last[0] <= '9' {
+		return true // an address in a form that only some resolvers read
+	}
 	return ip != nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
 }

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 )
@@ -43,6 +44,7 @@ type Error struct {
 	Err           error  // why there was no answer
 
 	challenges []challenge
+	token      bool // a token for the call could not be got; the call itself was not made
 }
 
 // Detail is one entry of a registry's list of errors.
@@ -52,11 +54,18 @@ type Detail struct {
 	Detail  json.RawMessage `json:"detail"`
 }
 
+// maxShown is how much of a message is shown. All of it is kept, since GHCR puts a
+// rate limit at the end of a long one.
+const maxShown = 500
+
 // Error says what was done to what, who refused it, and in which words.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(strings.TrimSpace(e.Op + " " + e.Target))
 	b.WriteString(": ")
+	if e.token && e.Op != getToken {
+		b.WriteString(getToken + ": ")
+	}
 	if e.Status == 0 {
 		fmt.Fprintf(&b, "no answer from %s: %s", hostOf(e.URL), redact(rootCause(e.Err)))
 		return b.String()
@@ -66,7 +75,11 @@ func (e *Error) Error() string {
 		b.WriteString(" " + e.Code)
 	}
 	if e.Message != "" {
-		b.WriteString(": " + e.Message)
+		message := e.Message
+		if len(message) > maxShown {
+			message = strings.ToValidUTF8(message[:maxShown], "") + "…"
+		}
+		b.WriteString(": " + message)
 	}
 	if e.RequestID != "" {
 		b.WriteString(" (request id " + e.RequestID + ")")
@@ -108,7 +121,8 @@ func (e *Error) Is(target error) bool {
 	case ErrDenied:
 		return e.Status == http.StatusForbidden && !limited
 	case ErrNotFound:
-		return e.Status == http.StatusNotFound
+		// What the token service does not know says nothing of what the call is for.
+		return !e.token && e.Status == http.StatusNotFound
 	case ErrUnsupported:
 		return e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented || e.Code == "UNSUPPORTED"
 	case ErrConflict:
@@ -142,7 +156,7 @@ func decodeError(req *http.Request, call Call, resp *http.Response) *Error {
 
 func newError(req *http.Request, call Call, err error) *Error {
 	u := url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host, Path: req.URL.Path}
-	return &Error{Op: call.Op, Target: call.Target, Method: req.Method, URL: u.String(), Err: err}
+	return &Error{Op: call.Op, Target: call.Target, token: call.token, Method: req.Method, URL: u.String(), Err: err}
 }
 
 // readBody reads what the four kinds of server say: registries, GitHub's REST API,
@@ -162,24 +176,46 @@ func (e *Error) readBody(body []byte) {
 	case json.Unmarshal(body, &list) == nil && len(list.Errors) > 0:
 		e.Details = list.Errors
 		for i := range e.Details {
-			e.Details[i].Message = redact(e.Details[i].Message)
+			d := &e.Details[i]
+			d.Code, d.Message = redact(d.Code), redact(d.Message)
+			d.Detail = json.RawMessage(redact(string(d.Detail)))
 		}
 		e.Code, e.Message = e.Details[0].Code, e.Details[0].Message
 	case list.Message != "":
 		e.Message = redact(list.Message)
 	case strings.HasPrefix(text, "<") && xml.Unmarshal(body, &storage) == nil && storage.Code != "":
-		e.Code, e.Message = storage.Code, redact(storage.Message)
+		e.Code, e.Message = redact(storage.Code), redact(storage.Message)
 	case text != "" && !strings.HasPrefix(text, "<") && !strings.HasPrefix(text, "{"):
 		line, _, _ := strings.Cut(text, "\n")
 		e.Message = redact(line)
-	}
-	if len(e.Message) > 500 {
-		e.Message = e.Message[:500] + "…"
 	}
 }
 
 // secretPattern finds GitHub's tokens, bearer and basic credentials, and the
 // signatures of URLs in text that a server or library made.
-var secretPattern = regexp.MustCompile(`(?i)\b(?:gh[pousr]_[A-Za-z0-9_]+|github_pat_[A-Za-z0-9_]+)|\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|\b(sig|hmac|signature|token|x-amz-[a-z-]+)=[^&\s"']+`)
+var secretPattern = regexp.MustCompile(`(?i)\b(?:gh[pousr]_[A-Za-z0-9_]+|github_pat_[A-Za-z0-9_]+)|Z2(?-i:h[wv1zy]X|l0aHViX3BhdF)[A-Za-z0-9+/=_-]+|token\\?"\s*:\s*\\?"[^"\\]+|\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|\b(sig|hmac|signature|token|x-amz-[a-z-]+)=[^&\s"']+`)
 
-func redact(s string) string { return secretPattern.ReplaceAllString(s, placeholder) }
+// redact also takes away what would steer a terminal.
+func redact(s string) string {
+	s = secretPattern.ReplaceAllString(s, placeholder)
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// conceal removes what was sent to log in, for servers that repeat it.
+func (e *Error) conceal(authorization string) {
+	_, secret, _ := strings.Cut(authorization, " ")
+	if len(secret) < 8 {
+		return
+	}
+	hide := func(s string) string { return strings.ReplaceAll(s, secret, placeholder) }
+	e.Code, e.Message = hide(e.Code), hide(e.Message)
+	for i := range e.Details {
+		d := &e.Details[i]
+		d.Code, d.Message, d.Detail = hide(d.Code), hide(d.Message), json.RawMessage(hide(string(d.Detail)))
+	}
+}

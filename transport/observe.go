@@ -145,6 +145,7 @@ func (x *exchange) watchRequest(out *http.Request, call Call) {
 		// Wrapped, a file would no longer be sent by the kernel. It is asked how far
 		// it is instead.
 		x.file = position
+		out.GetBody = nil // the watchdog knows this body only
 		x.timer = startPoll(opts, out.ContentLength, position.Position, x.cancel)
 		return
 	}
@@ -194,9 +195,11 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// watchResponse makes reads of the body fail when nothing arrives for too long.
+// watchResponse makes reads of the body fail when nothing arrives for too long. A
+// reader may take its time between them.
 func (x *exchange) watchResponse(body io.ReadCloser) io.ReadCloser {
 	x.timer = startWatchdog(x.client.opts.StallTimeout, func() { x.cancel(errStalled) })
+	x.timer.pause()
 	return &receivedBody{ReadCloser: body, x: x}
 }
 
@@ -206,9 +209,10 @@ type receivedBody struct {
 }
 
 func (b *receivedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.x.received.Add(int64(n))
 	b.x.timer.reset(b.x.client.opts.StallTimeout)
+	n, err := b.ReadCloser.Read(p)
+	b.x.timer.pause()
+	b.x.received.Add(int64(n))
 	if err != nil && err != io.EOF && errors.Is(err, context.Canceled) && b.x.timer.fired.Load() {
 		err = errStalled
 	}

@@ -3,17 +3,17 @@ package transport
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"sync"
 	"time"
 )
 
-// gateKey is what one limit of a server is on: reads and writes of a host have
-// limits of their own, and each credential has its own.
+// gateKey is what one limit of a server is on: reads, writes and tokens of a host
+// have limits of their own, and each credential has its own.
 type gateKey struct {
 	host       string
 	write      bool
+	token      bool
 	credential string
 }
 
@@ -28,11 +28,17 @@ func (c *Client) pace(req *http.Request, call Call, credential string, attempt i
 	key := gateKey{
 		host:       req.URL.Host,
 		write:      req.Method != http.MethodGet && req.Method != http.MethodHead,
+		token:      call.token,
 		credential: credential,
 	}
-	if err := c.gates.wait(req.Context(), key, c.opts.MaxWait); err != nil {
+	if left, err := c.gates.wait(req.Context(), key, c.opts.MaxWait); err != nil {
 		closeBody(req)
 		return nil, err
+	} else if left > 0 {
+		closeBody(req)
+		e := newError(req, call, nil)
+		e.Status, e.Message, e.RetryAfter = http.StatusTooManyRequests, "an earlier request was rate limited", left
+		return nil, tooLong(e, left, c.opts.MaxWait)
 	}
 	resp, err := c.observe(req, call, attempt)
 	var e *Error
@@ -42,7 +48,9 @@ func (c *Client) pace(req *http.Request, call Call, credential string, attempt i
 	return resp, err
 }
 
-func (g *gates) wait(ctx context.Context, key gateKey, patience time.Duration) error {
+// wait returns when the gate is open, or at once with how long it stays closed if
+// that is longer than the patience.
+func (g *gates) wait(ctx context.Context, key gateKey, patience time.Duration) (time.Duration, error) {
 	for {
 		g.mu.Lock()
 		until, closed := g.opened[key]
@@ -52,13 +60,13 @@ func (g *gates) wait(ctx context.Context, key gateKey, patience time.Duration) e
 		}
 		g.mu.Unlock()
 		if !closed || left <= 0 {
-			return nil
+			return 0, nil
 		}
 		if left > patience {
-			return fmt.Errorf("%s asks to wait until %s: %w", key.host, until.Format(time.TimeOnly), ErrRateLimited)
+			return left, nil
 		}
 		if err := sleep(ctx, left); err != nil {
-			return err
+			return 0, err
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -26,20 +27,25 @@ const (
 // for minutes and names no time.
 const secondaryWait = time.Minute
 
-// retry is the outermost layer.
-func (c *Client) retry(req *http.Request, call Call) (*http.Response, error) {
+// sender is what lies below the layer of retries.
+type sender func(req *http.Request, attempt int) (*http.Response, error)
+
+// retry is the outermost layer. Requests for tokens, which a call makes on its way,
+// have their own.
+func (c *Client) retry(req *http.Request, call Call, send sender) (*http.Response, error) {
 	for attempt := 0; ; attempt++ {
-		resp, err := c.authenticate(req, call, attempt)
+		resp, err := send(req, attempt)
 		if err == nil {
 			return resp, nil
 		}
-		wait, ok := retryable(req, call, err, attempt)
+		asked, ok := retryable(req, call, err, attempt)
 		if !ok {
 			return nil, err
 		}
-		if wait > c.opts.MaxWait {
-			return nil, fmt.Errorf("gave up: the server asks to wait %s, the limit is %s: %w", wait.Round(time.Second), c.opts.MaxWait, err)
+		if asked > c.opts.MaxWait {
+			return nil, tooLong(err, asked, c.opts.MaxWait)
 		}
+		wait := max(asked, min(backoff(attempt), c.opts.MaxWait))
 		if err := sleep(req.Context(), wait); err != nil {
 			return nil, err
 		}
@@ -51,10 +57,25 @@ func (c *Client) retry(req *http.Request, call Call) (*http.Response, error) {
 	}
 }
 
-// retryable tells whether to send the request again, and after how long.
+// tooLong says until when the server asks to wait, which is longer than allowed.
+func tooLong(err error, wait, limit time.Duration) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	told := *e
+	if told.Message != "" {
+		told.Message += "; "
+	}
+	told.Message += fmt.Sprintf("it asks to wait until %s, longer than the limit of %s", time.Now().Add(wait).Format(time.RFC3339), limit)
+	return &told
+}
+
+// retryable tells whether to send the request again, and the least to wait that
+// the server asks for.
 func retryable(req *http.Request, call Call, err error, attempt int) (time.Duration, bool) {
 	var e *Error
-	if call.NoRetry || attempt >= maxRetries || !replayable(req) || req.Context().Err() != nil || !errors.As(err, &e) {
+	if call.NoRetry || attempt >= maxRetries || !replayable(req) || req.Context().Err() != nil || !errors.As(err, &e) || e.token != call.token {
 		return 0, false
 	}
 	limited := e.rateLimited()
@@ -68,11 +89,10 @@ func retryable(req *http.Request, call Call, err error, attempt int) (time.Durat
 	case e.Status != 0 && e.Status != http.StatusRequestTimeout && e.Status < 500, e.Status == http.StatusNotImplemented:
 		return 0, false
 	}
-	wait := backoff(attempt)
 	if limited && e.Status == http.StatusForbidden {
-		wait = max(wait, secondaryWait)
+		return max(secondaryWait, e.RetryAfter), true
 	}
-	return max(wait, e.RetryAfter), true
+	return e.RetryAfter, true
 }
 
 // idempotent methods may be sent twice without harm. A POST that opens an upload
@@ -102,8 +122,10 @@ func isNetwork(err error) bool {
 	var body *bodyError
 	var certificate *tls.CertificateVerificationError
 	var name *net.DNSError
+	var notTLS tls.RecordHeaderError
 	switch {
-	case errors.Is(err, context.Canceled), errors.As(err, &body), errors.As(err, &certificate):
+	case errors.Is(err, context.Canceled), errors.As(err, &body), errors.As(err, &certificate),
+		errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return false
 	case errors.As(err, &name):
 		return !name.IsNotFound
@@ -111,15 +133,15 @@ func isNetwork(err error) bool {
 	return true
 }
 
-var ghcrRetryAfter = regexp.MustCompile(`retry-after:\s*([0-9.]+(?:ns|us|µs|μs|ms|s|m|h))`)
+var ghcrRetryAfter = regexp.MustCompile(`retry-after:\s*((?:[0-9.]+(?:ns|us|µs|μs|ms|s|m|h))+)`)
 
 // retryAfter reads for how long a server asks to wait: a header in seconds or as a
 // date, or the text in GHCR's body (docs/quirks.md#registry-read-limit). Where there are
 // two, the longer counts. It is zero if there is none.
 func retryAfter(header, message string, now time.Time) time.Duration {
 	var wait time.Duration
-	if seconds, err := strconv.ParseInt(strings.TrimSpace(header), 10, 32); err == nil {
-		wait = time.Duration(seconds) * time.Second
+	if seconds, err := strconv.ParseUint(strings.TrimSpace(header), 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		wait = time.Duration(min(seconds, math.MaxInt32)) * time.Second
 	} else if date, err := http.ParseTime(header); err == nil {
 		wait = date.Sub(now)
 	}

@@ -16,6 +16,9 @@ import (
 // stated. GHCR states none (docs/quirks.md#token-minimal).
 const defaultTokenLife = time.Minute
 
+// maxTokenLife bounds what a service may state.
+const maxTokenLife = 24 * time.Hour
+
 // maxTokens bounds the tokens kept for one host.
 const maxTokens = 64
 
@@ -25,7 +28,16 @@ type cachedToken struct {
 	value      Secret
 	renew      time.Time // half way through its life
 	label      string
+	standsFor  string // the wider scopes that were refused; "" if none were
 }
+
+// flight is a token on its way. Whoever waits for it shares a refusal.
+type flight struct {
+	done    chan struct{}
+	refusal error
+}
+
+const getToken = "get token"
 
 // tokenLogin returns a login with a token that allows what the call needs: one from
 // the cache, whose scopes may be wider, or a new one. However many ask for the
@@ -40,13 +52,16 @@ func (h *hostAuth) tokenLogin(ctx context.Context, call Call, cred Credential) (
 		}
 		other, taken := h.fetching[key]
 		if !taken {
-			done := make(chan struct{})
-			h.fetching[key] = done
+			fetch := &flight{done: make(chan struct{})}
+			h.fetching[key] = fetch
 			h.mu.Unlock()
 			t, err := h.fetch(ctx, call.Scopes, cred)
 			h.mu.Lock()
 			delete(h.fetching, key)
-			close(done)
+			if err != nil && refused(err) {
+				fetch.refusal = err
+			}
+			close(fetch.done)
 			if err == nil {
 				h.tokens = append(h.tokens, t)
 				if len(h.tokens) > maxTokens {
@@ -61,7 +76,10 @@ func (h *hostAuth) tokenLogin(ctx context.Context, call Call, cred Credential) (
 		}
 		h.mu.Unlock()
 		select {
-		case <-other: // it is in the cache now, or its fetch failed and ours is next
+		case <-other.done: // it is in the cache now, or was refused, or it is our turn
+			if other.refusal != nil {
+				return login{}, other.refusal
+			}
 		case <-ctx.Done():
 			return login{}, context.Cause(ctx)
 		}
@@ -76,7 +94,7 @@ func tokenHeader(t cachedToken, fresh bool) login {
 func (h *hostAuth) cachedLocked(credential string, scopes []Scope) (cachedToken, bool) {
 	now := time.Now()
 	for _, t := range slices.Backward(h.tokens) {
-		if t.credential == credential && now.Before(t.renew) && covers(t.scopes, scopes) {
+		if t.credential == credential && now.Before(t.renew) && (covers(t.scopes, scopes) || t.standsFor != "" && t.standsFor == scopeKey(scopes)) {
 			return t, true
 		}
 	}
@@ -121,7 +139,7 @@ func (h *hostAuth) fetch(ctx context.Context, scopes []Scope, cred Credential) (
 	if err != nil && len(scopes) > 1 && refused(err) {
 		if t, narrow := h.fetchOnce(ctx, scopes[:1], cred); narrow == nil {
 			// It stands in for the wider one, so that the refusal is met once.
-			t.scopes = scopes
+			t.standsFor = scopeKey(scopes)
 			return t, nil
 		}
 	}
@@ -166,37 +184,42 @@ func (h *hostAuth) fetchOnce(ctx context.Context, scopes []Scope, cred Credentia
 	if !cred.IsZero() {
 		req.Header.Set("Authorization", "Basic "+basic(cred))
 	}
-	call := Call{Op: "get token", Target: scopeKey(scopes)}
+	call := Call{Op: getToken, Target: scopeKey(scopes), token: true}
 	label := credentialLabel(cred)
 	began := time.Now()
-	resp, err := h.client.pace(req, call, label, 0)
+	resp, err := h.client.retry(req, call, func(req *http.Request, attempt int) (*http.Response, error) {
+		return h.client.pace(req, call, label, attempt)
+	})
 	if err != nil {
 		var e *Error
 		if errors.As(err, &e) {
 			e.Credential = label
+			e.conceal(req.Header.Get("Authorization"))
 		}
 		return cachedToken{}, err
 	}
 	defer resp.Body.Close()
 	var answer struct {
-		Token       string `json:"token"`
-		AccessToken string `json:"access_token"`
-		ExpiresIn   int    `json:"expires_in"`
+		Token       string      `json:"token"`
+		AccessToken string      `json:"access_token"`
+		ExpiresIn   json.Number `json:"expires_in"` // some services quote it
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxToken)).Decode(&answer); err != nil {
-		e := newError(req, call, err)
-		return cachedToken{}, e
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxToken))
+	if err != nil {
+		return cachedToken{}, newError(req, call, err)
 	}
+	unreadable := json.Unmarshal(body, &answer)
 	if answer.Token == "" {
 		answer.Token = answer.AccessToken
 	}
-	if answer.Token == "" {
-		e := newError(req, call, errors.New("the token service answered without a token"))
+	if unreadable != nil || answer.Token == "" {
+		e := newError(req, call, nil)
+		e.Status, e.Message, e.Credential = resp.StatusCode, "the token service gave no token", label
 		return cachedToken{}, e
 	}
 	life := defaultTokenLife
-	if answer.ExpiresIn > 0 {
-		life = time.Duration(answer.ExpiresIn) * time.Second
+	if seconds, err := answer.ExpiresIn.Float64(); err == nil && seconds > 0 {
+		life = time.Duration(min(seconds, maxTokenLife.Seconds()) * float64(time.Second))
 	}
 	return cachedToken{
 		credential: credentialKey(cred), scopes: scopes, value: NewSecret(answer.Token),

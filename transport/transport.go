@@ -86,6 +86,8 @@ type Call struct {
 	// NoRetry is for a part of an upload: only the caller can find out what
 	// became of it.
 	NoRetry bool
+
+	token bool // it gets a token for another call
 }
 
 // Client sends requests. It is safe for concurrent use.
@@ -137,7 +139,8 @@ func New(opts Options) (*Client, error) {
 // Do sends a request through all layers. An answer below 400 is returned; the
 // caller closes its body, whose reads fail when it stalls. Any other answer, and
 // none, is a [*Error], whose body has been read. The request's body is closed.
-// To be sent more than once, a request with a body needs GetBody.
+// To be sent more than once, a request with a body needs GetBody. The request itself
+// is not changed, and an Authorization that it has is not sent.
 //
 // Errors: [*Error] of a class listed there; [oci.ErrInvalid] for http to a host
 // that is not loopback; the context's.
@@ -146,10 +149,14 @@ func (c *Client) Do(req *http.Request, call Call) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
+	req = req.Clone(req.Context())
+	req.Header.Del("Authorization")
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", c.opts.UserAgent)
 	}
-	return c.retry(req, call)
+	return c.retry(req, call, func(req *http.Request, attempt int) (*http.Response, error) {
+		return c.authenticate(req, call, attempt)
+	})
 }
 
 func (c *Client) checkURL(u *url.URL) error {

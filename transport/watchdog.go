@@ -34,6 +34,13 @@ func (w *watchdog) reset(after time.Duration) {
 	}
 }
 
+// pause ends the watch until the next reset.
+func (w *watchdog) pause() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer.Stop()
+}
+
 // stop ends the watch for good: a body may still be read after its answer came.
 func (w *watchdog) stop() {
 	w.mu.Lock()
