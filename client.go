@@ -3,12 +3,14 @@ package ghcr
 import (
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/registry"
 	"github.com/llm-dev-ops/ghcr/transfer"
 	"github.com/llm-dev-ops/ghcr/transport"
@@ -20,6 +22,10 @@ type Options struct {
 	// registry of another GitHub, such as "containers.github.example.com". It is
 	// taken to behave as GHCR does.
 	Registry string
+	// API is the address of the REST API that goes with Registry. Empty means
+	// https://api.github.com for ghcr.io, and for another GitHub the one that goes
+	// with its registry's name: containers.HOST has https://HOST/api/v3.
+	API string
 	// Credentials finds the login for a host. Nil is anonymous; [Logins] looks
 	// where people keep theirs.
 	Credentials transport.CredentialSource
@@ -53,6 +59,7 @@ type Options struct {
 type Client struct {
 	opts      Options
 	transport *transport.Client
+	packages  *packages.Client // nil where no API is known
 	memory    *transfer.Memory
 	journal   *registry.Journal
 
@@ -62,7 +69,7 @@ type Client struct {
 
 // New returns a client.
 //
-// Errors: [ErrInvalid] for a malformed registry host.
+// Errors: [ErrInvalid] for a malformed registry host or API address.
 func New(opts Options) (*Client, error) {
 	if opts.Registry == "" {
 		opts.Registry = oci.DefaultRegistry
@@ -73,10 +80,17 @@ func New(opts Options) (*Client, error) {
 		c.memory = transfer.OpenMemory(filepath.Join(opts.CacheDir, "blobs"))
 		c.journal = registry.OpenJournal(filepath.Join(opts.CacheDir, "uploads"))
 	}
-	var err error
+	api, err := apiOf(opts)
+	if err != nil {
+		return nil, err
+	}
+	credentials := opts.Credentials
+	if api != nil && credentials != nil {
+		credentials = registryLogins{credentials, api.Host, opts.Registry}
+	}
 	c.transport, err = transport.New(transport.Options{
 		Base:        opts.Base,
-		Credentials: opts.Credentials,
+		Credentials: credentials,
 		Rules:       c.authRules,
 		PlainHTTP:   opts.PlainHTTP,
 		UserAgent:   opts.UserAgent,
@@ -90,7 +104,49 @@ func New(opts Options) (*Client, error) {
 	if _, err := c.host(opts.Registry); err != nil {
 		return nil, err
 	}
+	if api != nil {
+		if c.packages, err = packages.New(c.transport, packages.Options{BaseURL: api.String()}); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
+}
+
+// Packages returns the client of GitHub's Packages API that goes with the registry.
+//
+// Errors: [ErrInvalid] where none is known: Options.API says where it is.
+func (c *Client) Packages() (*packages.Client, error) {
+	if c.packages == nil {
+		return nil, oci.Invalid("it is not known where the API is that goes with %s: say it in Options.API", c.opts.Registry)
+	}
+	return c.packages, nil
+}
+
+// apiOf finds the address of the API that goes with the registry
+// (docs/quirks.md#rest-hosts). It is nil where none is known.
+func apiOf(opts Options) (*url.URL, error) {
+	host, github := strings.CutPrefix(opts.Registry, "containers.")
+	address := opts.API
+	switch {
+	case address != "":
+	case opts.Registry == oci.DefaultRegistry:
+		address = packages.DefaultBaseURL
+	case github && strings.HasSuffix(host, ".ghe.com"):
+		address = "https://api." + host
+	case github:
+		address = "https://" + host + "/api/v3"
+	case transport.IsLoopback(opts.Registry) && opts.PlainHTTP:
+		address = "http://" + opts.Registry + "/api/v3"
+	case transport.IsLoopback(opts.Registry):
+		address = "https://" + opts.Registry + "/api/v3"
+	default:
+		return nil, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil, oci.Invalid("malformed address of an API: %q", address)
+	}
+	return u, nil
 }
 
 // isGHCR tells whether a host is a registry of GitHub's.

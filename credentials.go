@@ -67,6 +67,24 @@ func (l *Logins) Credential(ctx context.Context, host string) (transport.Credent
 	return c, nil
 }
 
+// registryLogins lets the login of GitHub's registry serve its API too: it is one
+// account, and people log in to the registry.
+type registryLogins struct {
+	transport.CredentialSource
+	api, registry string // hosts
+}
+
+// Credential implements [transport.CredentialSource].
+func (l registryLogins) Credential(ctx context.Context, host string) (transport.Credential, error) {
+	c, err := l.CredentialSource.Credential(ctx, host)
+	if err != nil || !c.IsZero() || host != l.api {
+		return c, err
+	}
+	c, err = l.CredentialSource.Credential(ctx, l.registry)
+	c.Bearer = transport.Secret{} // a registry's token is nothing to the API
+	return c, err
+}
+
 func (l *Logins) find(ctx context.Context, host string) (transport.Credential, error) {
 	github := host == oci.DefaultRegistry || host == l.Registry
 	if github {

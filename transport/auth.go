@@ -62,6 +62,7 @@ type login struct {
 	token  string // the exchanged token, to drop it when it is refused
 	fresh  bool   // the token was fetched for this very call
 	label  string // where the credential came from, to be shown
+	sort   TokenKind
 }
 
 type loginKind int
@@ -95,6 +96,7 @@ func (c *Client) authenticate(req *http.Request, call Call, attempt int) (*http.
 		return nil, forCall(err, call)
 	}
 	for sends := 1; ; sends++ {
+		how.sort = kindOf(cred)
 		resp, err := c.sendAs(req, call, how, attempt)
 		if err == nil || !h.learn(err, cred, call, how) || sends == maxSends || !replayable(req) {
 			return resp, err
@@ -127,7 +129,7 @@ func (c *Client) sendAs(req *http.Request, call Call, how login, attempt int) (*
 	resp, err := c.pace(req, call, how.label, attempt)
 	var e *Error
 	if errors.As(err, &e) {
-		e.Credential = how.label
+		e.Credential, e.Kind = how.label, how.sort
 		e.conceal(how.header)
 	}
 	return resp, err
@@ -149,6 +151,12 @@ func (h *hostAuth) choose(req *http.Request, call Call, cred Credential) (login,
 	label := credentialLabel(cred)
 	if !cred.Bearer.IsZero() {
 		return login{kind: loginRaw, header: "Bearer " + cred.Bearer.Reveal(), label: label}, nil
+	}
+	if call.API {
+		if cred.IsZero() {
+			return login{kind: loginNone, label: label}, nil
+		}
+		return login{kind: loginRaw, header: "Bearer " + cred.Password.Reveal(), label: label}, nil
 	}
 	h.mu.Lock()
 	scheme, refused := h.scheme, h.directRefused[directKey(cred, call)]

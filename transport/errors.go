@@ -41,7 +41,8 @@ type Error struct {
 	RequestID     string   // by which GitHub's support finds the request
 	RetryAfter    time.Duration
 	Credential    string // where the credential in use was found, or "anonymous"
-	Err           error  // why there was no answer
+	Kind          TokenKind
+	Err           error // why there was no answer
 
 	challenges []challenge
 	token      bool // a token for the call could not be got; the call itself was not made

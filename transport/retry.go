@@ -82,7 +82,7 @@ func retryable(req *http.Request, call Call, err error, attempt int) (time.Durat
 	switch {
 	case limited:
 		// Turned away at the door: nothing was done, whatever the method.
-	case !idempotent(req.Method):
+	case call.Once, !idempotent(req.Method):
 		return 0, false
 	case e.Status == 0 && !isNetwork(e.Err):
 		return 0, false

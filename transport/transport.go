@@ -83,9 +83,15 @@ type Call struct {
 	Bulk   bool    // it moves content
 	Upload bool    // its body is content, and the answer may take long
 	NoAuth bool    // the URL itself is the permission; never send a credential
+	// API says that it is for GitHub's REST API, which takes a GitHub token as it is,
+	// and tells and has limits of its own kind.
+	API bool
 	// NoRetry is for a part of an upload: only the caller can find out what
 	// became of it.
 	NoRetry bool
+	// Once is for what must not happen twice unseen, such as the deletion of a name
+	// that may be taken again: it is sent again only when a limit turned it away.
+	Once bool
 
 	token bool // it gets a token for another call
 }
