@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -76,13 +77,37 @@ type registryLogins struct {
 
 // Credential implements [transport.CredentialSource].
 func (l registryLogins) Credential(ctx context.Context, host string) (transport.Credential, error) {
-	c, err := l.CredentialSource.Credential(ctx, host)
-	if err != nil || !c.IsZero() || host != l.api {
-		return c, err
+	if host == l.api {
+		list, err := l.Credentials(ctx, host)
+		if err != nil || len(list) == 0 {
+			return transport.Credential{}, err
+		}
+		return list[0], nil
 	}
-	c, err = l.CredentialSource.Credential(ctx, l.registry)
-	c.Bearer = transport.Secret{} // a registry's token is nothing to the API
-	return c, err
+	return l.CredentialSource.Credential(ctx, host)
+}
+
+// Credentials implements [transport.CredentialPool].
+func (l registryLogins) Credentials(ctx context.Context, host string) ([]transport.Credential, error) {
+	list, err := l.all(ctx, host)
+	if err != nil || len(list) > 0 || host != l.api {
+		return list, err
+	}
+	list, err = l.all(ctx, l.registry)
+	// A registry's own token is nothing to the API.
+	return slices.DeleteFunc(list, func(c transport.Credential) bool { return c.Password.IsZero() }), err
+}
+
+func (l registryLogins) all(ctx context.Context, host string) ([]transport.Credential, error) {
+	if pool, ok := l.CredentialSource.(transport.CredentialPool); ok {
+		list, err := pool.Credentials(ctx, host)
+		return slices.Clone(list), err
+	}
+	c, err := l.CredentialSource.Credential(ctx, host)
+	if err != nil || c.IsZero() {
+		return nil, err
+	}
+	return []transport.Credential{c}, nil
 }
 
 func (l *Logins) find(ctx context.Context, host string) (transport.Credential, error) {

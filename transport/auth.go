@@ -62,6 +62,7 @@ type login struct {
 	token  string // the exchanged token, to drop it when it is refused
 	fresh  bool   // the token was fetched for this very call
 	label  string // where the credential came from, to be shown
+	key    string // tells credentials of one source apart; holds no secret
 	sort   TokenKind
 }
 
@@ -82,7 +83,7 @@ const anonymous = "anonymous"
 // recognisable need for another, again with that.
 func (c *Client) authenticate(req *http.Request, call Call, attempt int) (*http.Response, error) {
 	if call.NoAuth {
-		return c.pace(req, call, "", attempt)
+		return c.pace(req, call, login{}, attempt)
 	}
 	cred, err := c.opts.Credentials.Credential(req.Context(), req.URL.Host)
 	if err != nil {
@@ -126,7 +127,7 @@ func (c *Client) sendAs(req *http.Request, call Call, how login, attempt int) (*
 	} else {
 		req.Header.Del("Authorization")
 	}
-	resp, err := c.pace(req, call, how.label, attempt)
+	resp, err := c.pace(req, call, how, attempt)
 	var e *Error
 	if errors.As(err, &e) {
 		e.Credential, e.Kind = how.label, how.sort
@@ -151,12 +152,6 @@ func (h *hostAuth) choose(req *http.Request, call Call, cred Credential) (login,
 	label := credentialLabel(cred)
 	if !cred.Bearer.IsZero() {
 		return login{kind: loginRaw, header: "Bearer " + cred.Bearer.Reveal(), label: label}, nil
-	}
-	if call.API {
-		if cred.IsZero() {
-			return login{kind: loginNone, label: label}, nil
-		}
-		return login{kind: loginRaw, header: "Bearer " + cred.Password.Reveal(), label: label}, nil
 	}
 	h.mu.Lock()
 	scheme, refused := h.scheme, h.directRefused[directKey(cred, call)]

@@ -5,8 +5,9 @@
 // Begin with [New] and [Client.Do]. The layers, outermost first:
 //
 //	retry    again, with growing waits, what can be replayed   retry.go
-//	auth     401 and GHCR's bare 403: a token, one resend      auth.go, token.go
-//	pace     a gate that a 429 closes for everyone             pace.go
+//	auth     401 and GHCR's bare 403: a token, one resend      auth.go, token.go;
+//	         for the REST API the token that has most left     api.go
+//	pace     a gate that a refusal closes for everyone         pace.go, budget.go
 //	observe  each physical attempt, secrets removed            observe.go
 //	base     the network, or whatever Options.Base is          base.go
 //
@@ -20,6 +21,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -54,7 +56,8 @@ type Options struct {
 	// StallTimeout is for how long a body that is sent or received may stand
 	// still; 60 s if zero. There is no limit on how long a body may take.
 	StallTimeout time.Duration
-	// MaxWait bounds each single wait that a server asks for; 5 min if zero.
+	// MaxWait bounds each single wait that a server asks for; 5 min if zero. What
+	// would have to wait longer fails with [ErrRateLimited], and says until when.
 	MaxWait time.Duration
 }
 
@@ -86,6 +89,13 @@ type Call struct {
 	// API says that it is for GitHub's REST API, which takes a GitHub token as it is,
 	// and tells and has limits of its own kind.
 	API bool
+	// Needs are the OAuth scopes that the token must have, if it is of a kind that
+	// has any. Where it is known to lack one, the call is not made.
+	Needs []string
+	// Resource names the limit of an API that the call counts on; "core" if empty.
+	Resource string
+	// Free says that the call counts on no limit, and need not wait for one.
+	Free bool
 	// NoRetry is for a part of an upload: only the caller can find out what
 	// became of it.
 	NoRetry bool
@@ -103,6 +113,10 @@ type Client struct {
 	gates gates
 	base  http.RoundTripper
 	bulk  http.RoundTripper
+
+	scopes    sync.Map // []string by credential
+	refused   sync.Map // credentials of a pool that are not taken
+	lastToken sync.Map // the credential of the last call to an API, by host
 }
 
 // New returns a client.
@@ -161,6 +175,9 @@ func (c *Client) Do(req *http.Request, call Call) (*http.Response, error) {
 		req.Header.Set("User-Agent", c.opts.UserAgent)
 	}
 	return c.retry(req, call, func(req *http.Request, attempt int) (*http.Response, error) {
+		if call.API {
+			return c.callAPI(req, call, attempt)
+		}
 		return c.authenticate(req, call, attempt)
 	})
 }
