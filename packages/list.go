@@ -78,13 +78,19 @@ func parseLinks(header string) map[string]string {
 
 // fetchAll reads a list whole: the first page, the others side by side where it is
 // known how many there are, and what was added behind meanwhile.
-func fetchAll[T any](ctx context.Context, c *Client, q request) ([]page[T], error) {
+//
+// Errors: [TooMany] where there are more pages than most.
+func fetchAll[T any](ctx context.Context, c *Client, q request, most int) ([]page[T], error) {
 	first, err := fetchPage[T](ctx, c, q)
 	if err != nil {
 		return nil, err
 	}
 	pages := []page[T]{first}
-	if last, number := pageNumber(first.last); number > 1 {
+	last, number := pageNumber(first.last)
+	if number > most {
+		return nil, TooMany
+	}
+	if number > 1 {
 		pages = slices.Grow(pages, number)[:number]
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(parallelPages)
@@ -103,6 +109,9 @@ func fetchAll[T any](ctx context.Context, c *Client, q request) ([]page[T], erro
 	}
 	asked := map[string]bool{}
 	for next := pages[len(pages)-1].next; next != "" && !asked[next]; next = pages[len(pages)-1].next {
+		if len(pages) >= most {
+			return nil, TooMany
+		}
 		asked[next] = true
 		q.url = next
 		p, err := fetchPage[T](ctx, c, q)
@@ -124,7 +133,7 @@ func pageNumber(address string) (*url.URL, int) {
 		return nil, 0
 	}
 	n, err := strconv.Atoi(u.Query().Get("page"))
-	if err != nil || n > maxPages {
+	if err != nil {
 		return nil, 0
 	}
 	return u, n

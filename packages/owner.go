@@ -3,11 +3,15 @@ package packages
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/transport"
 )
+
+// container is the type of package that this is about, as it stands in paths.
+const container = "container"
 
 // Owner returns the account of that login. It is asked for once and remembered.
 //
@@ -33,49 +37,74 @@ func (c *Client) Owner(ctx context.Context, login string) (Owner, error) {
 	return owner, nil
 }
 
-// WhoAmI returns the account of the credential in use: the zero Owner for a token
-// that is no user's, as GITHUB_TOKEN is not. It is asked for once and remembered.
+// WhoAmI returns the account of the credential in use, the first where there are
+// several: the zero Owner for a token that is no user's, as GITHUB_TOKEN is not. It
+// is asked for once and remembered.
 //
 // Errors: [*Error] with reason [Unauthenticated].
 func (c *Client) WhoAmI(ctx context.Context) (Owner, error) {
-	c.mu.Lock()
-	self := c.self
-	c.mu.Unlock()
-	if self != nil {
-		return *self, nil
+	tokens, err := c.transport.Tokens(ctx, c.Host())
+	if err != nil {
+		return Owner{}, err
 	}
-	var owner Owner
-	err := c.getJSON(ctx, request{url: c.url("user"), op: "find out whose the token is"}, &owner)
-	var e *transport.Error
-	if err != nil && !(errors.Is(err, transport.ErrDenied) && errors.As(err, &e) && e.Kind == transport.InstallationToken) {
+	if len(tokens) == 0 {
+		return c.accountOf(ctx, transport.Token{})
+	}
+	return c.accountOf(ctx, tokens[0])
+}
+
+func (c *Client) accountOf(ctx context.Context, t transport.Token) (Owner, error) {
+	if t.Kind == transport.InstallationToken {
+		return Owner{}, nil
+	}
+	c.mu.Lock()
+	owner, known := c.accounts[t.ID]
+	c.mu.Unlock()
+	if known {
+		return owner, nil
+	}
+	q := request{url: c.url("user"), op: "find out whose the token is", token: t.ID}
+	if err := c.getJSON(ctx, q, &owner); err != nil && !errors.Is(err, transport.ErrDenied) {
 		return Owner{}, explain(err, subject{})
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.self = &owner
+	c.accounts[t.ID] = owner
 	return owner, nil
 }
 
-// packages returns the address of an owner's packages, in the form that fits the
-// owner and the credential: an organization's, a user's, or one's own, since only
-// that one shows private packages of a user (docs/quirks.md#rest-owner-forms).
-func (c *Client) packages(ctx context.Context, login string, rest ...string) (string, error) {
-	owner, err := c.Owner(ctx, login)
-	if err != nil {
-		return "", err
-	}
-	if owner.Kind == Organization {
-		return c.url(append([]string{"orgs", login, "packages"}, rest...)...), nil
-	}
-	self, err := c.WhoAmI(ctx)
-	if err != nil {
-		return "", err
-	}
-	if self.ID != 0 && self.ID == owner.ID {
-		return c.url(append([]string{"user", "packages"}, rest...)...), nil
-	}
-	return c.url(append([]string{"users", login, "packages"}, rest...)...), nil
+// place is where the packages of an owner are for the login at hand.
+type place struct {
+	url   string
+	token string // must be used, since with another it is another place; any if empty
 }
 
-// container is the type of package that this is about, as it stands in paths.
-const container = "container"
+// place returns the address of an owner's packages, in the form that fits the owner
+// and the login: an organization's, a user's, or one's own, since only that one
+// shows private packages of a user (docs/quirks.md#rest-owner-forms).
+//
+// One's own does not name the owner, and with the token of another it means other
+// packages. So it takes the token of this owner.
+func (c *Client) place(ctx context.Context, login string, rest ...string) (place, error) {
+	owner, err := c.Owner(ctx, login)
+	if err != nil {
+		return place{}, err
+	}
+	if owner.Kind == Organization {
+		return place{url: c.url(slices.Concat([]string{"orgs", login, "packages"}, rest)...)}, nil
+	}
+	tokens, err := c.transport.Tokens(ctx, c.Host())
+	if err != nil {
+		return place{}, err
+	}
+	for _, t := range tokens {
+		account, err := c.accountOf(ctx, t)
+		if err != nil && (len(tokens) == 1 || !errors.Is(err, transport.ErrUnauthorized)) {
+			return place{}, err
+		}
+		if err == nil && account.ID != 0 && account.ID == owner.ID {
+			return place{url: c.url(slices.Concat([]string{"user", "packages"}, rest)...), token: t.ID}, nil
+		}
+	}
+	return place{url: c.url(slices.Concat([]string{"users", login, "packages"}, rest)...)}, nil
+}

@@ -2,6 +2,7 @@ package packages
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -17,36 +18,61 @@ type ListOptions struct {
 }
 
 // List returns the container packages of an owner, as far as the login may see
-// them.
+// them. A list that moved while it was read, which shows in rows that come twice or
+// pages that are short, is read again, until it agrees with itself.
 //
-// Errors: [*Error] with the reason of the refusal, [WrongToken] where the kind of
-// token can list none (docs/quirks.md#rest-credential-rules).
+// Errors: [*Error] with reason [WrongToken] where the kind of token can list none
+// (docs/quirks.md#rest-credential-rules), [TooMany], and the other reasons;
+// [*MovingError], beside the rows seen last, for a list that did not come to rest.
 func (c *Client) List(ctx context.Context, owner string, opts ListOptions) ([]Package, error) {
-	s := subject{owner: owner}
-	at, err := c.packages(ctx, owner)
-	if err != nil {
-		return nil, err
-	}
-	query := url.Values{"package_type": {container}, "per_page": {strconv.Itoa(pageSize)}}
 	if opts.Visibility != "" {
 		if _, err := ParseVisibility(string(opts.Visibility)); err != nil {
 			return nil, err
 		}
-		query.Set("visibility", string(opts.Visibility))
 	}
-	q := request{op: "list packages", target: owner, url: at + "?" + query.Encode()}
+	at, err := c.place(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.list(ctx, owner, at, opts.Visibility)
+	if errors.Is(err, TooMany) && opts.Visibility == "" {
+		list = nil
+		for _, v := range []Visibility{Public, Private, Internal} {
+			some, err := c.list(ctx, owner, at, v)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, some...)
+		}
+		err = nil
+	}
+	return linkedTo(list, owner, opts.Repository), err
+}
+
+// listWindow is how many rows of a list GitHub gives.
+const listWindow = 10000
+
+func (c *Client) list(ctx context.Context, owner string, at place, v Visibility) ([]Package, error) {
+	query := url.Values{"package_type": {container}, "per_page": {strconv.Itoa(pageSize)}}
+	if v != "" {
+		query.Set("visibility", string(v))
+	}
+	s := subject{owner: owner}
+	q := request{op: "list packages of", target: owner, url: at.url + "?" + query.Encode(), token: at.token, needs: readScopes}
 	var before []Package
 	for round := 0; ; round++ {
-		pages, err := fetchAll[Package](ctx, c, q)
-		if err != nil {
-			return nil, c.explain(ctx, err, s)
+		pages, err := fetchAll[Package](ctx, c, q, listWindow/pageSize)
+		if errors.Is(err, TooMany) {
+			return nil, &Error{Reason: TooMany, Op: q.op, Owner: owner}
+		} else if err != nil {
+			return nil, explain(err, s)
 		}
 		rows, fit := join(pages, Package.number)
-		if fit || round > 0 && sameRows(before, rows, Package.number) {
-			return linkedTo(rows, owner, opts.Repository), nil
-		}
-		if round == rounds-1 {
-			return linkedTo(rows, owner, opts.Repository), &MovingError{Op: q.op, Target: q.target, Rows: len(rows), Count: -1}
+		switch {
+		case fit, round > 0 && sameRows(before, rows, Package.number):
+			return rows, nil
+		case round == rounds-1:
+			return rows, &MovingError{Op: q.op, Target: q.target, Rows: len(rows), Count: -1}
 		}
 		before = rows
 		if err := pause(ctx, round); err != nil {
@@ -80,21 +106,23 @@ func linkedTo(list []Package, owner, repository string) []Package {
 func (c *Client) Get(ctx context.Context, owner, name string) (Package, error) {
 	var p Package
 	s := subject{owner: owner, name: name}
-	at, err := c.packageURL(ctx, s)
+	at, err := c.packagePlace(ctx, s)
 	if err != nil {
 		return p, err
 	}
-	if err := c.getJSON(ctx, request{op: "get package", target: s.String(), url: at}, &p); err != nil {
-		return p, c.explain(ctx, err, s)
+	q := request{op: "get package", target: s.String(), url: at.url, token: at.token, needs: readScopes}
+	if err := c.getJSON(ctx, q, &p); err != nil {
+		return p, explain(err, s)
 	}
+	c.saw(s)
 	return p, nil
 }
 
-func (c *Client) packageURL(ctx context.Context, s subject, rest ...string) (string, error) {
+func (c *Client) packagePlace(ctx context.Context, s subject, rest ...string) (place, error) {
 	if err := oci.CheckName(strings.ToLower(s.owner + "/" + s.name)); err != nil {
-		return "", err
+		return place{}, err
 	}
-	return c.packages(ctx, s.owner, append([]string{container, s.name}, rest...)...)
+	return c.place(ctx, s.owner, append([]string{container, s.name}, rest...)...)
 }
 
 // Delete deletes a package with all its versions. GitHub keeps it for 30 days
@@ -106,7 +134,7 @@ func (c *Client) packageURL(ctx context.Context, s subject, rest ...string) (str
 // other reasons.
 func (c *Client) Delete(ctx context.Context, owner, name string) error {
 	s := subject{owner: owner, name: name}
-	at, err := c.packageURL(ctx, s)
+	at, err := c.packagePlace(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -114,7 +142,8 @@ func (c *Client) Delete(ctx context.Context, owner, name string) error {
 	if err != nil {
 		return err
 	}
-	return c.change(ctx, s, request{method: http.MethodDelete, op: "delete package", target: s.String(), url: at}, func() (bool, error) {
+	q := request{method: http.MethodDelete, op: "delete package", target: s.String(), url: at.url, token: at.token, needs: deleteScopes}
+	return c.change(ctx, s, q, func() (bool, error) {
 		now, err := c.Get(ctx, owner, name)
 		return isGone(err) || err == nil && now.ID != p.ID, ignoreGone(err)
 	})
@@ -122,22 +151,23 @@ func (c *Client) Delete(ctx context.Context, owner, name string) error {
 
 // Restore brings a deleted package back, with its versions, visibility and access.
 //
-// Errors: [*Error] with reason [Absent] for one that was not deleted in the last
-// 30 days, [NameTaken] where another has its name by now, and the other reasons.
+// Errors: [*Error] with reason [NotDeleted], [NameTaken], [NoPermission] and the
+// other reasons. One that is there already is no error.
 func (c *Client) Restore(ctx context.Context, owner, name string) error {
 	s := subject{owner: owner, name: name}
-	at, err := c.packageURL(ctx, s, "restore")
+	at, err := c.packagePlace(ctx, s, "restore")
 	if err != nil {
 		return err
 	}
-	return c.change(ctx, s, request{method: http.MethodPost, op: "restore package", target: s.String(), url: at}, func() (bool, error) {
+	q := request{method: http.MethodPost, op: "restore package", target: s.String(), url: at.url, token: at.token, needs: writeScopes}
+	return c.change(ctx, s, q, func() (bool, error) {
 		_, err := c.Get(ctx, owner, name)
 		return err == nil, ignoreGone(err)
 	})
 }
 
 // SetVisibility asks GitHub to change who may see a package. GitHub has no such
-// call (docs/quirks.md#rest-no-visibility). It is tried all the same, so that the
+// call (docs/quirks.md#rest-no-patch). It is tried all the same, so that the
 // day it is there it works; until then the answer says on which page it is done.
 //
 // Errors: [*Error] with reason [NotInAPI], which is [transport.ErrUnsupported], and
@@ -147,7 +177,7 @@ func (c *Client) SetVisibility(ctx context.Context, owner, name string, v Visibi
 		return err
 	}
 	s := subject{owner: owner, name: name}
-	at, err := c.packageURL(ctx, s)
+	at, err := c.packagePlace(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -156,7 +186,7 @@ func (c *Client) SetVisibility(ctx context.Context, owner, name string, v Visibi
 		return err
 	}
 	q := request{
-		method: http.MethodPatch, op: "set visibility of", target: s.String(), url: at, once: true,
+		method: http.MethodPatch, op: "set visibility of", target: s.String(), url: at.url, token: at.token, once: true, needs: writeScopes,
 		body: []byte(`{"visibility":"` + string(v) + `"}`),
 	}
 	resp, err := c.do(ctx, q)
@@ -166,7 +196,7 @@ func (c *Client) SetVisibility(ctx context.Context, owner, name string, v Visibi
 			return err
 		}
 	} else if e, ok := asExchange(err); !ok || e.Status != http.StatusNotFound && e.Status != http.StatusMethodNotAllowed {
-		return c.explain(ctx, err, s)
+		return explain(err, s)
 	}
 	page, pageErr := c.SettingsURL(ctx, owner, name)
 	if pageErr != nil {

@@ -34,6 +34,8 @@ const DefaultBaseURL = "https://api.github.com"
 // have the same operations on packages.
 const apiVersion = "2022-11-28"
 
+const mediaType = "application/vnd.github+json"
+
 // Options configure a [Client]. The zero value is the API of github.com with
 // nothing kept on disk.
 type Options struct {
@@ -44,6 +46,12 @@ type Options struct {
 	// WebURL is where the settings of a package are seen: derived from BaseURL if
 	// empty.
 	WebURL string
+	// CacheDir is where answers are kept, so that asking again for what has not changed
+	// costs nothing of GitHub's limits. What is in it is private to the user, and kept
+	// apart by login; no token is in it. Empty keeps nothing.
+	CacheDir string
+	// CacheSize bounds the directory, in bytes and not to the byte: 64 MiB if zero.
+	CacheSize int64
 }
 
 // Client speaks to the Packages API. It is safe for concurrent use; there is
@@ -53,10 +61,12 @@ type Client struct {
 	base      *url.URL // without a slash at its end
 	web       *url.URL
 
-	mu     sync.Mutex
-	owners map[string]Owner // by login in lower case
-	self   *Owner
-	seen   map[string]bool // packages that were seen with this login
+	cache *cache
+
+	mu       sync.Mutex
+	owners   map[string]Owner // by login in lower case
+	accounts map[string]Owner // by token
+	seen     map[string]bool  // packages that were seen with this login
 }
 
 // New returns a client that sends its requests through t, with the login that t has
@@ -78,7 +88,10 @@ func New(t *transport.Client, opts Options) (*Client, error) {
 			return nil, err
 		}
 	}
-	return &Client{transport: t, base: base, web: web, owners: map[string]Owner{}, seen: map[string]bool{}}, nil
+	return &Client{
+		transport: t, base: base, web: web, cache: openCache(opts.CacheDir, opts.CacheSize),
+		owners: map[string]Owner{}, accounts: map[string]Owner{}, seen: map[string]bool{},
+	}, nil
 }
 
 func parseBase(s string) (*url.URL, error) {
@@ -109,6 +122,9 @@ type request struct {
 	target string // "acme/app"
 	body   []byte // JSON
 	once   bool   // must not be sent again unseen
+	token  string // the one to use; any if empty
+	needs  []string
+	etags  []string // of what is known of the answer
 }
 
 // answer is a whole answer of the API.
@@ -123,16 +139,23 @@ const maxAnswer = 16 << 20
 // maxRedirects bounds how often a name that was changed leads on.
 const maxRedirects = 3
 
-// get reads an answer whole.
+// get reads an answer whole, from the cache where GitHub says that it is the same.
 func (c *Client) get(ctx context.Context, q request) (answer, error) {
 	q.method = http.MethodGet
 	for hops := 0; ; hops++ {
+		kept, known := c.recall(ctx, q)
+		q.etags = kept.etags
 		resp, body, err := c.read(ctx, q)
-		if err != nil {
+		switch {
+		case err != nil:
 			return answer{}, err
-		}
-		if resp.StatusCode < 300 {
-			return answer{body: body, link: resp.Header.Get("Link")}, nil
+		case resp.StatusCode == http.StatusNotModified && known:
+			c.cache.used(kept)
+			return kept.answer, nil
+		case resp.StatusCode < 300:
+			a := answer{body: body, link: resp.Header.Get("Link")}
+			c.keep(kept, a, resp.Header.Get("ETag"))
+			return a, nil
 		}
 		next, err := c.sameHost(q.url, resp.Header.Get("Location"))
 		if err != nil || hops == maxRedirects {
@@ -179,9 +202,12 @@ func (c *Client) do(ctx context.Context, q request) (*http.Response, error) {
 	if err != nil {
 		return nil, oci.Invalid("%s %s: %w", q.op, q.target, err)
 	}
-	req.Header.Set("Accept", "application/vnd.github+json")
+	req.Header.Set("Accept", mediaType)
 	req.Header.Set("X-GitHub-Api-Version", apiVersion)
-	return c.transport.Do(req, transport.Call{Op: q.op, Target: q.target, Once: q.once, API: true})
+	if len(q.etags) > 0 {
+		req.Header.Set("If-None-Match", strings.Join(q.etags, ", "))
+	}
+	return c.transport.Do(req, transport.Call{Op: q.op, Target: q.target, Once: q.once, Token: q.token, Needs: q.needs, API: true})
 }
 
 // getJSON reads an answer into v.

@@ -2,11 +2,12 @@ package packages
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"net/http"
 	"slices"
 	"strconv"
+
+	"github.com/llm-dev-ops/ghcr/oci"
 )
 
 // VersionState tells versions that are there from those that were deleted and can
@@ -28,6 +29,7 @@ const (
 // Errors: [*Error] with the reason of the refusal.
 func (c *Client) Versions(ctx context.Context, owner, name string, state VersionState) iter.Seq2[PackageVersion, error] {
 	return func(yield func(PackageVersion, error) bool) {
+		s := subject{owner: owner, name: name}
 		q, err := c.versionsRequest(ctx, owner, name, state)
 		if err != nil {
 			yield(PackageVersion{}, err)
@@ -39,9 +41,10 @@ func (c *Client) Versions(ctx context.Context, owner, name string, state Version
 			asked[q.url] = true
 			p, err := fetchPage[PackageVersion](ctx, c, q)
 			if err != nil {
-				yield(PackageVersion{}, c.explain(ctx, err, subject{owner: owner, name: name}))
+				yield(PackageVersion{}, explain(err, s))
 				return
 			}
+			c.saw(s)
 			for _, v := range p.rows {
 				if seen[v.ID] {
 					continue
@@ -57,11 +60,11 @@ func (c *Client) Versions(ctx context.Context, owner, name string, state Version
 }
 
 func (c *Client) versionsRequest(ctx context.Context, owner, name string, state VersionState) (request, error) {
-	at, err := c.packages(ctx, owner, container, name, "versions")
+	at, err := c.packagePlace(ctx, subject{owner: owner, name: name}, "versions")
 	if err != nil {
 		return request{}, err
 	}
-	q := request{op: "list versions", target: owner + "/" + name, url: at + "?per_page=" + strconv.Itoa(pageSize)}
+	q := request{op: "list versions", target: owner + "/" + name, url: at.url + "?per_page=" + strconv.Itoa(pageSize), token: at.token, needs: readScopes}
 	if state == Deleted {
 		q.op, q.url = "list deleted versions", q.url+"&state=deleted"
 	}
@@ -90,9 +93,9 @@ func (c *Client) AllVersions(ctx context.Context, owner, name string, state Vers
 		if err != nil {
 			return nil, err
 		}
-		pages, err := fetchAll[PackageVersion](ctx, c, q)
+		pages, err := fetchAll[PackageVersion](ctx, c, q, maxPages)
 		if err != nil {
-			return nil, c.explain(ctx, err, s)
+			return nil, explain(err, s)
 		}
 		rows, fit := join(pages, PackageVersion.number)
 		counted := state != Deleted && len(rows) == p.VersionCount
@@ -122,18 +125,23 @@ func (v PackageVersion) number() int64 { return v.ID }
 func (c *Client) Version(ctx context.Context, owner, name string, id int64) (PackageVersion, error) {
 	var v PackageVersion
 	s := subject{owner: owner, name: name, version: id}
-	at, err := c.versionURL(ctx, s)
+	at, err := c.versionPlace(ctx, s)
 	if err != nil {
 		return v, err
 	}
-	if err := c.getJSON(ctx, request{op: "get version", target: s.String(), url: at}, &v); err != nil {
-		return v, c.explain(ctx, err, s)
+	q := request{op: "get version", target: s.String(), url: at.url, token: at.token, needs: readScopes}
+	if err := c.getJSON(ctx, q, &v); err != nil {
+		return v, explain(err, s)
 	}
+	c.saw(s)
 	return v, nil
 }
 
-func (c *Client) versionURL(ctx context.Context, s subject, rest ...string) (string, error) {
-	return c.packages(ctx, s.owner, append([]string{container, s.name, "versions", strconv.FormatInt(s.version, 10)}, rest...)...)
+func (c *Client) versionPlace(ctx context.Context, s subject, rest ...string) (place, error) {
+	if s.version <= 0 {
+		return place{}, oci.Invalid("%d is no number of a version", s.version)
+	}
+	return c.packagePlace(ctx, s, append([]string{"versions", strconv.FormatInt(s.version, 10)}, rest...)...)
 }
 
 // DeleteVersion deletes a version with all its tags. What it refers to stays, and
@@ -146,11 +154,12 @@ func (c *Client) versionURL(ctx context.Context, s subject, rest ...string) (str
 // [TooManyDownloads] and the other reasons.
 func (c *Client) DeleteVersion(ctx context.Context, owner, name string, id int64) error {
 	s := subject{owner: owner, name: name, version: id}
-	at, err := c.versionURL(ctx, s)
+	at, err := c.versionPlace(ctx, s)
 	if err != nil {
 		return err
 	}
-	return c.change(ctx, s, request{method: http.MethodDelete, op: "delete version", target: s.String(), url: at}, func() (bool, error) {
+	q := request{method: http.MethodDelete, op: "delete version", target: s.String(), url: at.url, token: at.token, needs: deleteScopes}
+	return c.change(ctx, s, q, func() (bool, error) {
 		_, err := c.Version(ctx, owner, name, id)
 		return isGone(err), ignoreGone(err)
 	})
@@ -159,62 +168,17 @@ func (c *Client) DeleteVersion(ctx context.Context, owner, name string, id int64
 // RestoreVersion brings a deleted version back, with its number and tags as far as
 // these are free.
 //
-// Errors: [*Error] with reason [Absent] for a version that was not deleted in the
-// last 30 days, [NameTaken], [NoPermission] and the other reasons.
+// Errors: [*Error] with reason [NotDeleted], [NameTaken], [NoPermission] and the
+// other reasons. One that is there already is no error.
 func (c *Client) RestoreVersion(ctx context.Context, owner, name string, id int64) error {
 	s := subject{owner: owner, name: name, version: id}
-	at, err := c.versionURL(ctx, s, "restore")
+	at, err := c.versionPlace(ctx, s, "restore")
 	if err != nil {
 		return err
 	}
-	return c.change(ctx, s, request{method: http.MethodPost, op: "restore version", target: s.String(), url: at}, func() (bool, error) {
+	q := request{method: http.MethodPost, op: "restore version", target: s.String(), url: at.url, token: at.token, needs: writeScopes}
+	return c.change(ctx, s, q, func() (bool, error) {
 		_, err := c.Version(ctx, owner, name, id)
 		return err == nil, ignoreGone(err)
 	})
-}
-
-// change sends a request that changes something. When it stays open whether that
-// was done, done looks.
-func (c *Client) change(ctx context.Context, s subject, q request, done func() (bool, error)) error {
-	q.once = true
-	open := false // an earlier try may have done it
-	for try := 0; ; try++ {
-		resp, err := c.do(ctx, q)
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode >= 300 {
-				return fmt.Errorf("%s %s: %s answered %d, which is not followed", q.op, q.target, c.base.Host, resp.StatusCode)
-			}
-			return nil
-		}
-		if !ambiguous(err) && !(open && isNotFound(err)) {
-			return c.explainChange(ctx, err, s, q)
-		}
-		if ctx.Err() != nil {
-			return err
-		}
-		open = true
-		isDone, lookErr := done()
-		if lookErr == nil && isDone {
-			return nil
-		}
-		if try == cutOff || lookErr != nil || isNotFound(err) {
-			return c.explainChange(ctx, err, s, q)
-		}
-		if err := pause(ctx, try); err != nil {
-			return err
-		}
-	}
-}
-
-func isNotFound(err error) bool {
-	e, ok := asExchange(err)
-	return ok && e.Status == http.StatusNotFound
-}
-
-// ambiguous tells whether a failure leaves it open whether the request was carried
-// out.
-func ambiguous(err error) bool {
-	e, ok := asExchange(err)
-	return ok && (e.Status == 0 || e.Status >= 500)
 }

@@ -2,6 +2,9 @@ package transport
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -66,6 +69,8 @@ func (e *ScopeError) Is(target error) bool { return target == ErrDenied }
 
 // Token is what is known of a credential, without its secret.
 type Token struct {
+	// ID tells it from others, in this process only. It says nothing of the secret.
+	ID     string
 	Source string
 	Kind   TokenKind
 	// Scopes are the OAuth scopes that GitHub said the token has. They mean
@@ -108,11 +113,46 @@ func (c *Client) Tokens(ctx context.Context, host string) ([]Token, error) {
 }
 
 func (c *Client) token(cred Credential) Token {
-	t := Token{Source: credentialLabel(cred), Kind: kindOf(cred)}
+	t := Token{ID: keyedHash(c.salt[:], credentialKey(cred)), Source: credentialLabel(cred), Kind: kindOf(cred)}
 	if scopes, ok := c.scopes.Load(credentialKey(cred)); ok {
 		t.Scopes, t.Known = scopes.([]string), true
 	}
 	return t
+}
+
+// Identity returns a hash of the credentials for the API on a host, by which what
+// was read with them can be kept apart. Without the salt it says nothing, and with
+// it not what they are. It is the same for the same credentials and salt. With the
+// ID of a token it is about that one alone.
+//
+// Errors: the credential source's.
+func (c *Client) Identity(ctx context.Context, host, token string, salt []byte) (string, error) {
+	list, err := c.credentials(ctx, host)
+	if err != nil {
+		return "", err
+	}
+	var secrets []string
+	for _, cred := range list {
+		if token == "" || c.token(cred).ID == token {
+			secrets = append(secrets, secretOf(cred).Reveal())
+		}
+	}
+	slices.Sort(secrets)
+	return keyedHash(salt, strings.Join(secrets, "\n")), nil
+}
+
+func keyedHash(key []byte, s string) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(s))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// secretOf is what a credential sends to an API.
+func secretOf(cred Credential) Secret {
+	if !cred.Password.IsZero() {
+		return cred.Password
+	}
+	return cred.Bearer
 }
 
 func (c *Client) credentials(ctx context.Context, host string) ([]Credential, error) {
@@ -134,6 +174,9 @@ func (c *Client) callAPI(req *http.Request, call Call, attempt int) (*http.Respo
 		closeBody(req)
 		return nil, err
 	}
+	if call.Token != "" {
+		list = slices.DeleteFunc(slices.Clone(list), func(cred Credential) bool { return c.token(cred).ID != call.Token })
+	}
 	for {
 		cred, err := c.chooseToken(req, call, list)
 		if err != nil {
@@ -142,11 +185,7 @@ func (c *Client) callAPI(req *http.Request, call Call, attempt int) (*http.Respo
 		}
 		how := login{kind: loginNone, label: credentialLabel(cred), key: credentialKey(cred), sort: kindOf(cred)}
 		if !cred.IsZero() {
-			secret := cred.Password
-			if secret.IsZero() {
-				secret = cred.Bearer
-			}
-			how.kind, how.header = loginRaw, "Bearer "+secret.Reveal()
+			how.kind, how.header = loginRaw, "Bearer "+secretOf(cred).Reveal()
 		}
 		resp, err := c.sendAs(req, call, how, attempt)
 		c.learnScopes(how, resp, err)

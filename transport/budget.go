@@ -7,17 +7,25 @@ import (
 
 // Limits that GitHub documents for its REST API, for each user. They are on top of
 // the number of requests in an hour, which its answers tell
-// (docs/quirks.md#rest-secondary-limit).
+// (docs/quirks.md#rest-points).
 const (
 	pointsPerMinute = 900
 	readPoints      = 1
 	writePoints     = 5
-	maxFlying       = 100
+	maxAtATime      = 100
 )
 
 // spreadFrom is the part of a limit in percent from whose use on the rest is spread
 // over the time that is left.
 const spreadFrom = 80
+
+// After a refusal the points in use grow again by a step at a time. It is small and
+// seldom, since trying out whether others still use the limit costs a refusal, and
+// that a minute or more.
+const (
+	raiseStep  = pointsPerMinute / 10
+	raiseEvery = 5 * time.Minute
+)
 
 // minAllowance is how many points a minute are kept in use, however many others
 // seem to use the same limit.
@@ -82,7 +90,7 @@ func (b *budget) delay(now time.Time, resource string, points int, patience time
 		}
 		return 0, ""
 	}
-	if b.careful && b.flying > 0 || b.flying >= maxFlying {
+	if b.careful && b.flying > 0 || b.flying >= b.maxFlying() {
 		return forever, WaitTurn
 	}
 	if wait := b.pointsDelay(now, points); wait > 0 {
@@ -103,6 +111,15 @@ func (b *budget) delay(now time.Time, resource string, points int, patience time
 		return max(b.last.Add(step).Sub(now), 0), WaitSpread
 	}
 	return 0, ""
+}
+
+// maxFlying is how many requests may be on their way. While others use the limit
+// too it may be met at any time, and then all that are on their way are refused.
+func (b *budget) maxFlying() int {
+	if b.allowance == pointsPerMinute {
+		return maxAtATime
+	}
+	return 1 + 2*b.allowance/pointsPerMinute
 }
 
 // pointsDelay is the time until the points of the last minute leave room. A request
@@ -135,11 +152,11 @@ func (b *budget) inUse() int {
 	return sum
 }
 
-// raise gives back, a step each minute, what was taken from the allowance.
+// raise gives back what was taken from the allowance, step by step.
 func (b *budget) raise(now time.Time) {
-	for b.allowance < pointsPerMinute && now.Sub(b.raised) >= time.Minute {
-		b.raised = b.raised.Add(time.Minute)
-		b.allowance = min(b.allowance+pointsPerMinute/10, pointsPerMinute)
+	for b.allowance < pointsPerMinute && now.Sub(b.raised) >= raiseEvery {
+		b.raised = b.raised.Add(raiseEvery)
+		b.allowance = min(b.allowance+raiseStep, pointsPerMinute)
 	}
 }
 

@@ -255,12 +255,19 @@ func (c *Client) account(g *gate, req *http.Request, t ticket, resp *http.Respon
 			n.Secondary++
 		}
 		if until.After(before) {
-			n.LimitedFor += until.Sub(now)
+			n.LimitedFor += until.Sub(later(before, now))
 		}
 		if resp != nil && resp.StatusCode == http.StatusNotModified {
 			n.Unchanged++
 		}
 	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // limits returns what is known of limits whose period goes on.

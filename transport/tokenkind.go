@@ -49,9 +49,4 @@ func KindOf(s Secret) TokenKind {
 // names in its answers. The others have permissions, which it does not tell.
 func (k TokenKind) HasScopes() bool { return k == ClassicToken || k == OAuthToken }
 
-func kindOf(cred Credential) TokenKind {
-	if !cred.Password.IsZero() {
-		return KindOf(cred.Password)
-	}
-	return KindOf(cred.Bearer)
-}
+func kindOf(cred Credential) TokenKind { return KindOf(secretOf(cred)) }

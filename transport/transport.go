@@ -16,6 +16,7 @@ package transport
 
 import (
 	"cmp"
+	"crypto/rand"
 	"log/slog"
 	"net"
 	"net/http"
@@ -92,6 +93,8 @@ type Call struct {
 	// Needs are the OAuth scopes that the token must have, if it is of a kind that
 	// has any. Where it is known to lack one, the call is not made.
 	Needs []string
+	// Token is the ID of the [Token] to use where there are several; any if empty.
+	Token string
 	// Resource names the limit of an API that the call counts on; "core" if empty.
 	Resource string
 	// Free says that the call counts on no limit, and need not wait for one.
@@ -114,6 +117,7 @@ type Client struct {
 	base  http.RoundTripper
 	bulk  http.RoundTripper
 
+	salt      [16]byte // of the ids of tokens
 	scopes    sync.Map // []string by credential
 	refused   sync.Map // credentials of a pool that are not taken
 	lastToken sync.Map // the credential of the last call to an API, by host
@@ -153,6 +157,7 @@ func New(opts Options) (*Client, error) {
 		c.bulk = c.base
 	}
 	c.auth.client = c
+	rand.Read(c.salt[:])
 	return c, nil
 }
 
