@@ -189,6 +189,21 @@ var restQuirks = map[string]quirkTest{
 			w.want(w.api("ghp_owner", "POST", packagePath+"/restore"), 409)
 		},
 	},
+	"RESTRestoreTags": {
+		set: func(q *ghcrtest.Quirks) { q.RESTRestoreTags = false },
+		ghcr: func(w *wire) {
+			v1 := w.deletedWithTags("v1", "latest")
+			w.add("latest", "linux/s390x") // has got one of its tags since
+			w.want(w.api("ghp_owner", "POST", v1+"/restore"), 204)
+			w.want(w.api("ghp_owner", "GET", v1), 200, `"tags":["v1"]`)
+			w.listed("", "v2", "latest", "v1")
+		},
+		other: func(w *wire) {
+			v1 := w.deletedWithTags("v1")
+			w.want(w.api("ghp_owner", "POST", v1+"/restore"), 204)
+			w.want(w.api("ghp_owner", "GET", v1), 200, `"tags":[]`)
+		},
+	},
 	"RESTNewIDOnRepush": {
 		set: func(q *ghcrtest.Quirks) { q.RESTNewIDOnRepush = false },
 		ghcr: func(w *wire) {
@@ -283,6 +298,14 @@ var restQuirks = map[string]quirkTest{
 				w.t.Errorf("it has %v", a.header)
 			}
 			w.want(w.api("ghp_owner", "GET", "/rate_limit"), 404, "Rate limiting is not enabled.")
+		},
+	},
+	"RESTWorkflowHeaders": {
+		set:  func(q *ghcrtest.Quirks) { q.RESTWorkflowHeaders = false },
+		ghcr: func(w *wire) { w.wantLimit("ghs_ci", "1000") },
+		other: func(w *wire) {
+			w.wantLimit("ghs_ci", "")
+			w.wantLimit("ghp_owner", "5000")
 		},
 	},
 	"RESTHourly": {

@@ -29,7 +29,14 @@ func (x *exchange) refuseAPI(status int, message string) {
 }
 
 func (x *exchange) refuseWith(status int, message, documentation string) {
-	x.answerJSON(status, map[string]string{"message": message, "documentation_url": documentation, "status": strconv.Itoa(status)})
+	x.answerJSON(status, refusal{message, documentation, strconv.Itoa(status)})
+}
+
+// refusal is an error as the API shows it. The status is a string.
+type refusal struct {
+	Message          string `json:"message"`
+	DocumentationURL string `json:"documentation_url"`
+	Status           string `json:"status"`
 }
 
 func (x *exchange) noRoute() { x.refuseAPI(http.StatusNotFound, "Not Found") }
