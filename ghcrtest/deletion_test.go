@@ -196,6 +196,7 @@ func TestPackagesOutliveTheProcess(t *testing.T) {
 			w.want(w.api("ghp_owner", "POST", v1+"/restore"), 204)
 			w.add("v3", "linux/s390x")
 			w.want(w.api("ghp_owner", "DELETE", versionsPath+"/"+w.id("v3")), 204)
+			w.want(w.put("labels", labelled()), 201)
 			w.add("v3", "linux/s390x")
 			w.want(w.api("ghp_owner", "DELETE", versionsPath+"/"+w.id("v3")), 204)
 			w.set(ghcrtest.Package{Visibility: ghcrtest.Internal, Repository: "acme/source", Access: map[string]string{"acme/source": "admin"}, Downloads: 7})

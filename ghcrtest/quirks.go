@@ -102,8 +102,8 @@ type Quirks struct {
 	RESTHourly               int           // requests in an hour of a user
 	RESTHourlyWorkflow       int           // … of the workflows of a repository
 	RESTHourlyAnonymous      int           // … without a login
-	RESTPoints               int           // points in a minute: 5 for a write, 1 for a read
-	RESTConcurrent           int           // requests at a time
+	RESTPoints               int           // points in a minute: 5 for a write, 1 for a read; 0 is no limit
+	RESTConcurrent           int           // requests at a time; 0 is no limit
 	RESTLimitStatus          int           // the answer when a limit is used up: 403 or 429
 	RESTRetryAfter           bool          // the answer of the limits of a minute says when to come again
 }
@@ -142,6 +142,8 @@ func Spec() Quirks {
 		MountInvisible: 202, CDNHead: 403, SignedURLTTL: 5 * time.Minute, MissingBlobDetails: "all",
 		ManifestDelete: 202, Referrers: "implemented", MaxManifest: 4 << 20, TagOrder: "lexical", Catalog: true, UnmatchedRoute: 404,
 		FirstPushVisibility: Public, RESTUsersForOrgs: true, RESTWorkflowUserVersions: 200, RESTRestoreWindow: 30 * 24 * time.Hour,
-		RESTRestoreConflict: 400, RESTRestoreTags: true, RESTNewIDOnRepush: true, RESTConditional: true, RESTLimitStatus: 403,
+		RESTRestoreConflict: 400, RESTRestoreTags: true, RESTNewIDOnRepush: true, RESTConditional: true,
+		RESTWorkflowHeaders: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTPoints: 900,
+		RESTConcurrent: 100, RESTLimitStatus: 403, RESTRetryAfter: true,
 	}
 }
