@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/llm-dev-ops/ghcr/oci"
 )
 
 // Account is a login and what it may do. What kind of token it has shows in how the
@@ -48,6 +50,27 @@ const (
 	kindOrganization = "Organization"
 	kindUser         = "User"
 )
+
+// check refuses what would look as if it did nothing.
+func (o Options) check() error {
+	for _, a := range o.Accounts {
+		if !slices.Contains(roles, a.Role) {
+			return oci.Invalid("role %q of the account %q: want read, write or admin", a.Role, a.Login)
+		}
+		if a.Token == "" {
+			return oci.Invalid("the account %q has no token", a.Login)
+		}
+		if a.Repository != "" && a.kind() != workflow {
+			return oci.Invalid("the account %q has a repository, but its token is not a workflow's: that begins with ghs_", a.Login)
+		}
+	}
+	for _, owner := range o.Owners {
+		if !slices.Contains([]string{"", kindOrganization, kindUser}, owner.Kind) {
+			return oci.Invalid("kind %q of the owner %q: want Organization or User", owner.Kind, owner.Login)
+		}
+	}
+	return nil
+}
 
 // tokenKind is what a token is for. GitHub's refusals go by it.
 type tokenKind int

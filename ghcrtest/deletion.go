@@ -41,7 +41,7 @@ func (s *store) tooPopular(v *version) bool {
 	return limit > 0 && v.pkg.visibility == Public && v.pkg.downloads+v.downloads.Load() > limit
 }
 
-func (s *store) remove(p *pkg, e event) {
+func (s *store) replayDelete(p *pkg, e event) {
 	v := p.versions[e.Digest]
 	if v == nil {
 		return
@@ -69,7 +69,13 @@ func (s *store) restoreVersion(repo string, id int64) error {
 	case p.versions[v.desc.Digest] != nil:
 		return errNameInUse
 	}
-	return s.commit(event{Op: opRestore, Repo: repo, ID: id})
+	e := event{Op: opRestore, Repo: repo, ID: id}
+	for _, name := range v.tags {
+		if s.quirks.RESTRestoreTags && p.tags[name] == nil {
+			e.Tags = append(e.Tags, name)
+		}
+	}
+	return s.commit(e)
 }
 
 // restorable tells whether what was deleted then may still be restored.
@@ -77,15 +83,12 @@ func (s *store) restorable(deleted time.Time) bool {
 	return s.now().Sub(deleted) < s.quirks.RESTRestoreWindow
 }
 
-func (s *store) restore(p *pkg, e event) {
+func (s *store) replayRestore(p *pkg, e event) {
 	v := s.versions[e.ID]
-	tags := v.tags
 	v.deleted, v.updated, v.tags = time.Time{}, e.Time, nil
 	p.add(v)
-	for _, name := range tags {
-		if p.tags[name] == nil {
-			s.tag(p, name, v, e.Time)
-		}
+	for _, name := range e.Tags {
+		s.tag(p, name, v, e.Time)
 	}
 	s.show(v, e.Time)
 }
@@ -113,7 +116,7 @@ func (s *store) deletePackage(repo string) error {
 	return s.commit(event{Op: opDeletePackage, Repo: repo})
 }
 
-func (s *store) removePackage(p *pkg, e event) {
+func (s *store) replayDeletePackage(p *pkg, e event) {
 	p.deleted = e.Time
 	delete(s.packages, p.name)
 	s.deleted[p.name] = append(s.deleted[p.name], p)
@@ -124,7 +127,7 @@ func (s *store) removePackage(p *pkg, e event) {
 
 // restorePackage brings the latest package of a name back that was deleted, unless
 // there is a new one.
-func (s *store) restorePackageNamed(repo string) error {
+func (s *store) restorePackage(repo string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.trashed(repo)
@@ -146,7 +149,7 @@ func (s *store) trashed(repo string) *pkg {
 	return list[len(list)-1]
 }
 
-func (s *store) restorePackage(e event) {
+func (s *store) replayRestorePackage(e event) {
 	list := s.deleted[e.Repo]
 	i := slices.IndexFunc(list, func(p *pkg) bool { return p.id == e.ID })
 	if i < 0 {

@@ -25,6 +25,7 @@ type event struct {
 	Digest     oci.Digest `json:"digest,omitempty"`
 	MediaType  string     `json:"mediaType,omitempty"`
 	Tag        string     `json:"tag,omitempty"`
+	Tags       []string   `json:"tags,omitempty"`       // that a restored version gets back
 	Repository string     `json:"repository,omitempty"` // of source code
 	Role       string     `json:"role,omitempty"`       // of its workflows
 	Count      int64      `json:"count,omitempty"`      // of downloads

@@ -90,7 +90,8 @@ func (s *store) setPackage(p Package) error {
 		old = s.packages[p.Name]
 	}
 	for repository, role := range p.Access {
-		if repository = strings.ToLower(repository); old.access[repository] != role {
+		repository = strings.ToLower(repository)
+		if now, ok := old.access[repository]; !ok || now != role {
 			if err := s.commit(event{Op: opAccess, Repo: p.Name, Repository: repository, Role: role}); err != nil {
 				return err
 			}

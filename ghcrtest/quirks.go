@@ -92,16 +92,18 @@ type Quirks struct {
 	RESTDownloadLimit        int64         // a public version with more downloads is not deleted; 0 is no limit
 	RESTRestoreWindow        time.Duration // how long after its deletion a version or package can be restored
 	RESTRestoreConflict      int           // the answer to a restore when the name or digest is there anew
+	RESTRestoreTags          bool          // a restored version gets those of its tags back that no other has
 	RESTNewIDOnRepush        bool          // a deleted digest that is pushed again is a new version
 	RESTSameTimestamp        bool          // what is made within a minute has one created_at
 	RESTStaleness            time.Duration // how long lists take to show a change
 	RESTConditional          bool          // answers have an ETag, and a 304 costs nothing
 	RESTLimits               bool          // the limits below, and X-RateLimit headers
+	RESTWorkflowHeaders      bool          // … for a workflow too
 	RESTHourly               int           // requests in an hour of a user
 	RESTHourlyWorkflow       int           // … of the workflows of a repository
 	RESTHourlyAnonymous      int           // … without a login
-	RESTPoints               int           // points in a minute: 5 for a write, 1 for a read
-	RESTConcurrent           int           // requests at a time
+	RESTPoints               int           // points in a minute: 5 for a write, 1 for a read; 0 is no limit
+	RESTConcurrent           int           // requests at a time; 0 is no limit
 	RESTLimitStatus          int           // the answer when a limit is used up: 403 or 429
 	RESTRetryAfter           bool          // the answer of the limits of a minute says when to come again
 }
@@ -122,8 +124,8 @@ func GHCR() Quirks {
 		RegistryReadLimit: 44000, RegistryWriteLimit: 2000,
 		FirstPushVisibility: Private, RESTNumericLinks: true, RESTWindow: 10000, RESTUsersForOrgs: true, RESTCredentialRules: true,
 		RESTWorkflowUserVersions: 403, RESTMaskForbidden: true, RESTLastTagged: true, RESTDownloadLimit: 5000,
-		RESTRestoreWindow: 30 * 24 * time.Hour, RESTRestoreConflict: 400, RESTNewIDOnRepush: true, RESTConditional: true,
-		RESTLimits: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTPoints: 900, RESTConcurrent: 100,
+		RESTRestoreWindow: 30 * 24 * time.Hour, RESTRestoreConflict: 400, RESTRestoreTags: true, RESTNewIDOnRepush: true, RESTConditional: true,
+		RESTLimits: true, RESTWorkflowHeaders: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTPoints: 900, RESTConcurrent: 100,
 		RESTLimitStatus: 403, RESTRetryAfter: true,
 	}
 }
@@ -140,6 +142,8 @@ func Spec() Quirks {
 		MountInvisible: 202, CDNHead: 403, SignedURLTTL: 5 * time.Minute, MissingBlobDetails: "all",
 		ManifestDelete: 202, Referrers: "implemented", MaxManifest: 4 << 20, TagOrder: "lexical", Catalog: true, UnmatchedRoute: 404,
 		FirstPushVisibility: Public, RESTUsersForOrgs: true, RESTWorkflowUserVersions: 200, RESTRestoreWindow: 30 * 24 * time.Hour,
-		RESTRestoreConflict: 400, RESTNewIDOnRepush: true, RESTConditional: true, RESTLimitStatus: 403,
+		RESTRestoreConflict: 400, RESTRestoreTags: true, RESTNewIDOnRepush: true, RESTConditional: true,
+		RESTWorkflowHeaders: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTPoints: 900,
+		RESTConcurrent: 100, RESTLimitStatus: 403, RESTRetryAfter: true,
 	}
 }

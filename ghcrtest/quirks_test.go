@@ -24,6 +24,7 @@ func TestQuirk(t *testing.T) {
 	maps.Copy(quirkTests, uploadQuirks)
 	maps.Copy(quirkTests, manifestQuirks)
 	maps.Copy(quirkTests, restQuirks)
+	maps.Copy(quirkTests, limitQuirks)
 	for i := range reflect.TypeFor[ghcrtest.Quirks]().NumField() {
 		name := reflect.TypeFor[ghcrtest.Quirks]().Field(i).Name
 		test, ok := quirkTests[name]

@@ -136,6 +136,9 @@ func (q *quota) wait(cost, limit int, now time.Time) time.Duration {
 
 // limitHeaders tells what is left. The server is locked.
 func (x *exchange) limitHeaders() {
+	if !x.server.quirks.RESTWorkflowHeaders && x.who.workflow() != "" {
+		return
+	}
 	h, q := x.w.Header(), x.api.quota
 	h.Set("X-RateLimit-Limit", strconv.Itoa(q.hourly))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(max(q.hourly-q.used, 0)))

@@ -63,7 +63,7 @@ func (x *exchange) deletePackage() {
 }
 
 func (x *exchange) restorePackage() {
-	x.changed(x.server.store.restorePackageNamed(x.repo), x.packageNotFound)
+	x.changed(x.server.store.restorePackage(x.repo), x.packageNotFound)
 }
 
 // changed answers a deletion or a restore.

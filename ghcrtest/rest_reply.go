@@ -29,7 +29,14 @@ func (x *exchange) refuseAPI(status int, message string) {
 }
 
 func (x *exchange) refuseWith(status int, message, documentation string) {
-	x.answerJSON(status, map[string]string{"message": message, "documentation_url": documentation, "status": strconv.Itoa(status)})
+	x.answerJSON(status, refusal{message, documentation, strconv.Itoa(status)})
+}
+
+// refusal is an error as the API shows it. The status is a string.
+type refusal struct {
+	Message          string `json:"message"`
+	DocumentationURL string `json:"documentation_url"`
+	Status           string `json:"status"`
 }
 
 func (x *exchange) noRoute() { x.refuseAPI(http.StatusNotFound, "Not Found") }
@@ -90,6 +97,7 @@ type page struct{ number, size int }
 const (
 	defaultPage = 30
 	maxPage     = 100
+	farPage     = 1 << 32 // beyond which it does not matter
 )
 
 // page reads what part is asked for. What makes no sense is as if it were not there.
@@ -97,7 +105,7 @@ func (x *exchange) page() page {
 	query := x.r.URL.Query()
 	p := page{1, defaultPage}
 	if n, err := strconv.Atoi(query.Get("page")); err == nil && n > 0 {
-		p.number = n
+		p.number = min(n, farPage)
 	}
 	if n, err := strconv.Atoi(query.Get("per_page")); err == nil && n > 0 {
 		p.size = min(n, maxPage)

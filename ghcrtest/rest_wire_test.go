@@ -143,6 +143,19 @@ func (w *wire) repushed() (first, second string) {
 	return first, w.id("v1")
 }
 
+// deletedWithTags makes a version with these tags, and another, deletes it and returns
+// its path.
+func (w *wire) deletedWithTags(tags ...string) string {
+	w.t.Helper()
+	for _, tag := range tags {
+		w.add(tag, "linux/amd64")
+	}
+	w.add("v2", "linux/arm64")
+	path := versionsPath + "/" + w.id(tags[0])
+	w.want(w.api("ghp_owner", "DELETE", path), 204)
+	return path
+}
+
 // twoVersions makes two versions, a second apart.
 func (w *wire) twoVersions() (newest, oldest version) {
 	w.t.Helper()

@@ -103,8 +103,12 @@ type Server struct {
 // New returns a server that answers through [Server.Transport] and
 // [Server.Handler].
 //
-// Errors: a directory that cannot be used, or is in use.
+// Errors: [oci.ErrInvalid] for accounts, owners or packages that make no sense; a
+// directory that cannot be used, or is in use.
 func New(opts Options) (*Server, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
 	quirks := GHCR()
 	if opts.Quirks != nil {
 		quirks = *opts.Quirks

@@ -136,9 +136,6 @@ func serveOptions(profile, config string) (ghcrtest.Options, error) {
 		}
 	}
 	for _, account := range c.Accounts {
-		if account.Token == "" {
-			return opts, usage("--config %s: the account %q has no token", config, account.Login)
-		}
 		opts.Accounts = append(opts.Accounts, ghcrtest.Account(account))
 		opts.Open = false
 	}
