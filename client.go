@@ -43,8 +43,8 @@ type Options struct {
 	// Observer is told of each request. Nil is told nothing.
 	Observer transport.Observer
 	// CacheDir is where is kept what saves work later: which repository has which
-	// blob, and open upload sessions. It holds no credential. Empty keeps this in
-	// memory.
+	// blob, open upload sessions, and lists of the API. It holds no credential. Empty
+	// keeps this in memory, and no lists.
 	CacheDir string
 	// ChunkSize, in bytes, uploads larger blobs in chunks; zero in one request.
 	// See [registry.Options].
@@ -105,7 +105,11 @@ func New(opts Options) (*Client, error) {
 		return nil, err
 	}
 	if api != nil {
-		if c.packages, err = packages.New(c.transport, packages.Options{BaseURL: api.String()}); err != nil {
+		options := packages.Options{BaseURL: api.String()}
+		if opts.CacheDir != "" {
+			options.CacheDir = filepath.Join(opts.CacheDir, "api")
+		}
+		if c.packages, err = packages.New(c.transport, options); err != nil {
 			return nil, err
 		}
 	}

@@ -298,6 +298,49 @@ func TestMissingScopeIsKnownBeforeASecondRequest(t *testing.T) {
 	})
 }
 
+// TestRequire: scopes are checked before an operation begins, at no cost.
+func TestRequire(t *testing.T) {
+	simulate(t, nil, func(w *world) {
+		for token, want := range map[string]packages.Reason{
+			"ghp_alice": "", "ghs_ci": "", "github_pat_alice": "", "ghp_reader": packages.MissingScope, "ghp_expired": packages.Unauthenticated, "": packages.Unauthenticated,
+		} {
+			c := w.client()
+			if token != "" {
+				c = w.client(token)
+			}
+			for range 2 {
+				err := c.Require(w.ctx, transport.ScopeRead, transport.ScopeDelete)
+				if want == "" && err != nil || want != "" && !errors.Is(err, want) {
+					t.Errorf("%q: got %v, want %q", token, err, want)
+				}
+			}
+		}
+		if err := w.client("ghp_reader", "ghp_alice").Require(w.ctx, transport.ScopeDelete); err != nil {
+			t.Errorf("one of two may: %v", err)
+		}
+		for _, r := range w.Requests() {
+			if r.Path != "/rate_limit" {
+				t.Errorf("asked for %s", r.Path)
+			}
+		}
+	})
+}
+
+// TestRateLimits: what GitHub says is left, and what its answers told, are the same.
+func TestRateLimits(t *testing.T) {
+	simulate(t, nil, func(w *world) {
+		c := w.client("ghp_alice")
+		for range 7 {
+			c.Get(w.ctx, "acme", "none")
+		}
+		list, err := c.RateLimits(w.ctx)
+		i := slices.IndexFunc(list, func(l transport.RateLimitInfo) bool { return l.Resource == "core" })
+		if err != nil || i < 0 || list[i].Limit != 5000 || list[i].Used != 8 || list[i].Remaining != 4992 || list[i].Reset.Before(time.Now()) {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
 // TestSetVisibility: the settings page is named, for each kind of owner.
 func TestSetVisibility(t *testing.T) {
 	simulate(t, nil, func(w *world) {

@@ -122,6 +122,7 @@ type request struct {
 	target string // "acme/app"
 	body   []byte // JSON
 	once   bool   // must not be sent again unseen
+	free   bool   // counts on no limit
 	token  string // the one to use; any if empty
 	needs  []string
 	etags  []string // of what is known of the answer
@@ -207,7 +208,7 @@ func (c *Client) do(ctx context.Context, q request) (*http.Response, error) {
 	if len(q.etags) > 0 {
 		req.Header.Set("If-None-Match", strings.Join(q.etags, ", "))
 	}
-	return c.transport.Do(req, transport.Call{Op: q.op, Target: q.target, Once: q.once, Token: q.token, Needs: q.needs, API: true})
+	return c.transport.Do(req, transport.Call{Op: q.op, Target: q.target, Once: q.once, Token: q.token, Needs: q.needs, Free: q.free, API: true})
 }
 
 // getJSON reads an answer into v.
