@@ -1,7 +1,6 @@
 package ghcrtest
 
 import (
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -39,45 +38,6 @@ func parseScope(s string) (scope, bool) {
 		return scope{}, false
 	}
 	return scope{repo: rest[:i], actions: strings.Split(rest[i+1:], ",")}, true
-}
-
-// account finds who logs in with a token.
-func (s *Server) account(token string) *Account {
-	var found *Account
-	for i := range s.accounts {
-		if subtle.ConstantTimeCompare([]byte(s.accounts[i].Token), []byte(token)) == 1 {
-			found = &s.accounts[i]
-		}
-	}
-	return found
-}
-
-func (a *Account) may(permission, repo string) bool {
-	owner, _, _ := strings.Cut(repo, "/")
-	return a.scoped(permission) && (len(a.Owners) == 0 || slices.Contains(a.Owners, owner))
-}
-
-// scoped tells whether the account's token has a scope.
-func (a *Account) scoped(permission string) bool {
-	return len(a.Scopes) == 0 || slices.Contains(a.Scopes, permission)
-}
-
-// allows tells whether the identity may do something to a repository: "pull",
-// "push" or "delete".
-func (s *Server) allows(who identity, repo, action string) bool {
-	if who.scoped != nil && !slices.ContainsFunc(who.scoped, func(sc scope) bool {
-		return sc.repo == repo && slices.Contains(sc.actions, action)
-	}) {
-		return action == "pull" && s.store.public(repo)
-	}
-	if action == "pull" && s.store.public(repo) {
-		return true
-	}
-	if who.account == nil {
-		return false
-	}
-	permission := map[string]string{"pull": "read:packages", "push": "write:packages", "delete": "delete:packages"}[action]
-	return who.account.may(permission, repo) || action == "pull" && who.account.may("write:packages", repo)
 }
 
 // authorize finds out who asks and whether they may, and answers if not.
@@ -186,7 +146,7 @@ func (x *exchange) identify() (identity, bool) {
 	s := x.server
 	s.mu.Lock()
 	g := s.tokens[value]
-	expired := g != nil && !time.Now().Before(g.expires)
+	expired := g != nil && !s.now().Before(g.expires)
 	s.mu.Unlock()
 	switch {
 	case expired:
@@ -324,7 +284,7 @@ func (s *Server) permitted(who identity, scopes []scope) []scope {
 func (x *exchange) issue(who identity, scopes []scope) {
 	s := x.server
 	value := base64.StdEncoding.EncodeToString([]byte(s.randomHex(48)))
-	now := time.Now()
+	now := s.now()
 	if who.account == nil && s.quirks.TokenFormatV1 && len(scopes) > 0 {
 		// The instant alone would come twice in virtual time.
 		value = base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:%s:%d%s", scopes[0].repo, now.UnixNano(), s.randomDigits()))
@@ -348,7 +308,7 @@ func (s *Server) keepToken(value string, g *grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.tokens) >= s.sweepTokens {
-		forget := time.Now().Add(-time.Hour)
+		forget := s.now().Add(-time.Hour)
 		maps.DeleteFunc(s.tokens, func(_ string, old *grant) bool { return old.expires.Before(forget) })
 		s.sweepTokens = max(manyTokens, 2*len(s.tokens))
 	}

@@ -99,7 +99,7 @@ func (x *exchange) deleteBlob() {
 
 // sign returns the address of a blob on the storage host, good for a while.
 func (s *Server) sign(r *http.Request, d oci.Digest) string {
-	expiry := time.Now().Add(s.quirks.SignedURLTTL).UTC().Format(time.RFC3339Nano)
+	expiry := s.now().Add(s.quirks.SignedURLTTL).UTC().Format(time.RFC3339Nano)
 	query := url.Values{"se": {expiry}, "sig": {s.signature(d, expiry)}, "sp": {"r"}, "spr": {"https"}, "sr": {"b"}, "sv": {"2025-01-05"}}
 	return s.otherHost(r, CDNHost) + "/ghcr1/blobs/" + d.String() + "?" + query.Encode()
 }
@@ -129,7 +129,7 @@ func (x *exchange) signedBlob() {
 		x.storageError(http.StatusMethodNotAllowed, "UnsupportedHttpVerb", "The resource doesn't support the specified HTTP verb.")
 	case err != nil || timeErr != nil || !hmac.Equal([]byte(query.Get("sig")), []byte(x.server.signature(d, query.Get("se")))):
 		x.storageError(http.StatusForbidden, "AuthenticationFailed", "Server failed to authenticate the request.")
-	case !time.Now().Before(expiry):
+	case !x.server.now().Before(expiry):
 		x.storageError(http.StatusForbidden, "AuthenticationFailed", "Signature not valid in the specified time frame.")
 	default:
 		x.sendContent(d)

@@ -15,8 +15,8 @@ import (
 // go by the order in which matching requests arrive. The zero value breaks nothing
 // and is logged at the first request.
 type Fault struct {
-	Role, Route, Method, Repo string
-	Ref                       string // tag, digest or session
+	Role, Route, Method, Repo string // as [Request] has them
+	Ref                       string // tag, digest, session or version
 	After                     int    // so many matching requests pass first
 	Every                     int    // of those that follow, the first and then each so-manieth; 0 and 1 are all
 	Times                     int    // how often it then happens; 0 is once, below 0 is always

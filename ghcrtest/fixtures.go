@@ -277,7 +277,7 @@ func (s *Server) Add(repo, tag string, image *Image) error {
 		if err := s.contents.put(d, data); err != nil {
 			return err
 		}
-		if err := s.linkBlob(repo, d); err != nil {
+		if err := s.linkBlob(repo, d, identity{}); err != nil {
 			return err
 		}
 	}
@@ -291,7 +291,7 @@ func (s *Server) Add(repo, tag string, image *Image) error {
 		ref = image.Digest().String()
 	}
 	for _, name := range append([]string{ref}, image.Tags...) {
-		if err := s.storeManifest(repo, name, image.Digest(), image.Manifest, false); err != nil {
+		if err := s.storeManifest(repo, name, image.Digest(), image.Manifest, event{}); err != nil {
 			return err
 		}
 	}
@@ -319,7 +319,7 @@ func (s *Server) addFallback(repo string, image *Image) error {
 		return nil
 	}
 	index := NewIndex(list...)
-	return s.storeManifest(repo, oci.DigestTag(image.Digest()), index.Digest(), index.Manifest, false)
+	return s.storeManifest(repo, oci.DigestTag(image.Digest()), index.Digest(), index.Manifest, event{})
 }
 
 // WriteLayout writes the image with all that belongs to it as an OCI image layout,

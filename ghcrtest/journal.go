@@ -16,25 +16,49 @@ import (
 // event is one change of the store's rows. A directory's journal is the list of
 // all of them, one JSON object a line.
 type event struct {
-	Op        string     `json:"op"`
-	Time      time.Time  `json:"time"`
-	Repo      string     `json:"repo,omitempty"`
-	Private   bool       `json:"private,omitempty"`
-	Digest    oci.Digest `json:"digest,omitempty"`
-	MediaType string     `json:"mediaType,omitempty"`
-	Tag       string     `json:"tag,omitempty"`
+	Op         string     `json:"op"`
+	Time       time.Time  `json:"time"`
+	Repo       string     `json:"repo,omitempty"`
+	ID         int64      `json:"id,omitempty"` // of the package or version that is made, or meant
+	Visibility Visibility `json:"visibility,omitempty"`
+	Private    bool       `json:"private,omitempty"` // in its place, in journals of the first release
+	Digest     oci.Digest `json:"digest,omitempty"`
+	MediaType  string     `json:"mediaType,omitempty"`
+	Tag        string     `json:"tag,omitempty"`
+	Tags       []string   `json:"tags,omitempty"`       // that a restored version gets back
+	Repository string     `json:"repository,omitempty"` // of source code
+	Role       string     `json:"role,omitempty"`       // of its workflows
+	Count      int64      `json:"count,omitempty"`      // of downloads
+	labels
 
 	manifest *oci.Manifest // saves reading it back
 	create   bool          // fail if the tag is there
+	workflow string        // the repository whose workflow pushes
+}
+
+// visibility of a package that is made or changed.
+func (e event) visibility() Visibility {
+	switch {
+	case e.Visibility != "":
+		return e.Visibility
+	case e.Private:
+		return Private
+	}
+	return Public
 }
 
 const (
-	opPackage    = "package"
-	opBlob       = "blob"
-	opUnlinkBlob = "unlink-blob"
-	opManifest   = "manifest"
-	opUntag      = "untag"
-	opDelete     = "delete"
+	opPackage        = "package"
+	opAccess         = "access"
+	opDownloads      = "downloads"
+	opBlob           = "blob"
+	opUnlinkBlob     = "unlink-blob"
+	opManifest       = "manifest"
+	opUntag          = "untag"
+	opDelete         = "delete"
+	opRestore        = "restore"
+	opDeletePackage  = "delete-package"
+	opRestorePackage = "restore-package"
 )
 
 // journal is the file in a directory that keeps the rows. A nil journal keeps

@@ -60,18 +60,9 @@ func (x *exchange) getManifest() {
 		return
 	}
 	if x.server.quirks.CountDownloads {
-		v.downloads.Add(1) // not journaled: a read should not write to the disk
+		v.downloads.Add(1)
 	}
 	x.w.Write(v.manifest.Bytes())
-}
-
-// Downloads returns how often a manifest was downloaded since the server began, by
-// tag or digest; 0 for one that is not there.
-func (s *Server) Downloads(repo, ref string) int64 {
-	if v := s.store.manifest(repo, ref); v != nil {
-		return v.downloads.Load()
-	}
-	return 0
 }
 
 // accepts tells whether a media type is accepted by its own name: "*/*" does not
@@ -132,7 +123,7 @@ func (x *exchange) putManifest() {
 		return
 	}
 	create := !q.IgnoreIfNoneMatch && x.r.Header.Get("If-None-Match") == "*"
-	switch err := x.server.storeManifest(x.repo, x.ref, want, m, create); {
+	switch err := x.server.storeManifest(x.repo, x.ref, want, m, event{create: create, workflow: x.who.workflow()}); {
 	case errors.Is(err, errExists):
 		x.fail(http.StatusPreconditionFailed, "DENIED", err.Error())
 		return
@@ -151,28 +142,18 @@ func (x *exchange) putManifest() {
 	x.w.WriteHeader(http.StatusCreated)
 }
 
-// storeManifest stores a manifest under a tag or its digest; with create, only if
-// the tag is not there yet.
-func (s *Server) storeManifest(repo, ref string, d oci.Digest, m *oci.Manifest, create bool) error {
+// storeManifest stores a manifest under a tag or its digest. The event is how, and by
+// whom.
+func (s *Server) storeManifest(repo, ref string, d oci.Digest, m *oci.Manifest, e event) error {
 	if err := s.contents.put(d, m.Bytes()); err != nil {
 		return err
 	}
-	if err := s.ensurePackage(repo); err != nil {
-		return err
-	}
-	e := event{Op: opManifest, Repo: repo, Digest: d, MediaType: m.MediaType, manifest: m, create: create}
+	e.Op, e.Repo, e.Digest, e.MediaType, e.manifest = opManifest, repo, d, m.MediaType, m
+	e.labels, e.Repository = s.readLabels(repo, m)
 	if !strings.Contains(ref, ":") {
 		e.Tag = ref
 	}
 	return s.store.apply(e)
-}
-
-// ensurePackage makes a package at the first push to it.
-func (s *Server) ensurePackage(repo string) error {
-	if s.store.exists(repo) {
-		return nil
-	}
-	return s.store.apply(event{Op: opPackage, Repo: repo, Private: s.quirks.FirstPushPrivate && !s.open})
 }
 
 func (x *exchange) missingBlobs(missing []oci.Digest) {

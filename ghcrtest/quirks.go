@@ -73,11 +73,39 @@ type Quirks struct {
 	TagLinkMissingAtMax   bool   // a full page of TagPageMax comes without a Link
 	Catalog               bool   // /v2/_catalog is served; else 401
 	UnmatchedRoute        int    // the answer to a path that is not known: 404, or 303 to the web host
-	FirstPushPrivate      bool   // a new package is private
 	RegistryReadLimit     int    // reads in a minute; 0 is no limit
 	RegistryWriteLimit    int    // writes in a minute; 0 is no limit
 	LimitOmitAllowed      bool   // the text of a 429 leaves out the allowance
 	LimitRetryAfterHeader bool   // a 429 has a Retry-After header beside its text
+
+	// Packages, and the API for them.
+
+	FirstPushVisibility      Visibility    // of a new package
+	RESTNumericLinks         bool          // the URLs in Link name owners by number
+	RESTWindow               int           // how far pages of packages reach: per_page times page; 0 is no limit
+	RESTUsersForOrgs         bool          // the paths below /users serve organizations too
+	RESTCredentialRules      bool          // only classic tokens may do all; else tokens of every kind are alike
+	RESTFineGrainedReads     bool          // a fine-grained token reads packages that are linked to a repository
+	RESTWorkflowUserVersions int           // what a workflow gets for the list of versions of a user's private package
+	RESTMaskForbidden        bool          // what one may not do is not found; else it is forbidden
+	RESTLastTagged           bool          // the last version, or the last with a tag, is not deleted
+	RESTDownloadLimit        int64         // a public version with more downloads is not deleted; 0 is no limit
+	RESTRestoreWindow        time.Duration // how long after its deletion a version or package can be restored
+	RESTRestoreConflict      int           // the answer to a restore when the name or digest is there anew
+	RESTRestoreTags          bool          // a restored version gets those of its tags back that no other has
+	RESTNewIDOnRepush        bool          // a deleted digest that is pushed again is a new version
+	RESTSameTimestamp        bool          // what is made within a minute has one created_at
+	RESTStaleness            time.Duration // how long lists take to show a change
+	RESTConditional          bool          // answers have an ETag, and a 304 costs nothing
+	RESTLimits               bool          // the limits below, and X-RateLimit headers
+	RESTWorkflowHeaders      bool          // … for a workflow too
+	RESTHourly               int           // requests in an hour of a user
+	RESTHourlyWorkflow       int           // … of the workflows of a repository
+	RESTHourlyAnonymous      int           // … without a login
+	RESTPoints               int           // points in a minute: 5 for a write, 1 for a read; 0 is no limit
+	RESTConcurrent           int           // requests at a time; 0 is no limit
+	RESTLimitStatus          int           // the answer when a limit is used up: 403 or 429
+	RESTRetryAfter           bool          // the answer of the limits of a minute says when to come again
 }
 
 // GHCR is the profile of ghcr.io.
@@ -93,12 +121,18 @@ func GHCR() Quirks {
 		OmitAcceptRanges: true, MaxLayer: 10 << 30, UploadTimeout: 10 * time.Minute, MissingBlobDetails: "all",
 		StrictIndexAccept: true, IgnoreIfNoneMatch: true, CountDownloads: true, ManifestDelete: 405, OmitOCISubject: true, Referrers: "404", MaxManifest: 4 << 20,
 		TagOrder: "insertion", TagPageDefault: 100, TagPageMax: 1000, TagLinkN0: true, UnmatchedRoute: 303,
-		FirstPushPrivate: true, RegistryReadLimit: 44000, RegistryWriteLimit: 2000,
+		RegistryReadLimit: 44000, RegistryWriteLimit: 2000,
+		FirstPushVisibility: Private, RESTNumericLinks: true, RESTWindow: 10000, RESTUsersForOrgs: true, RESTCredentialRules: true,
+		RESTWorkflowUserVersions: 403, RESTMaskForbidden: true, RESTLastTagged: true, RESTDownloadLimit: 5000,
+		RESTRestoreWindow: 30 * 24 * time.Hour, RESTRestoreConflict: 400, RESTRestoreTags: true, RESTNewIDOnRepush: true, RESTConditional: true,
+		RESTLimits: true, RESTWorkflowHeaders: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTPoints: 900, RESTConcurrent: 100,
+		RESTLimitStatus: 403, RESTRetryAfter: true,
 	}
 }
 
 // Spec is the profile of a plain registry that follows the OCI distribution
-// specification, and passes its conformance suite.
+// specification, and passes its conformance suite. Its Packages API has no limits
+// and no rules but the documented ones.
 func Spec() Quirks {
 	return Quirks{
 		RawBearerStatus: 401, TokenPrivateStatus: 401, TokenMissingStatus: 401, TokenNoAnonFallback: true, TokenMultiScope: true, TokenUserIgnored: true,
@@ -107,5 +141,9 @@ func Spec() Quirks {
 		IgnoreIfNoneMatch: true, CountDownloads: true,
 		MountInvisible: 202, CDNHead: 403, SignedURLTTL: 5 * time.Minute, MissingBlobDetails: "all",
 		ManifestDelete: 202, Referrers: "implemented", MaxManifest: 4 << 20, TagOrder: "lexical", Catalog: true, UnmatchedRoute: 404,
+		FirstPushVisibility: Public, RESTUsersForOrgs: true, RESTWorkflowUserVersions: 200, RESTRestoreWindow: 30 * 24 * time.Hour,
+		RESTRestoreConflict: 400, RESTRestoreTags: true, RESTNewIDOnRepush: true, RESTConditional: true,
+		RESTWorkflowHeaders: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTPoints: 900,
+		RESTConcurrent: 100, RESTLimitStatus: 403, RESTRetryAfter: true,
 	}
 }

@@ -175,8 +175,8 @@ var manifestQuirks = map[string]quirkTest{
 		},
 		other: func(w *wire) { w.want(w.do("GET", "/v2/acme/app/nothing", ""), 404) },
 	},
-	"FirstPushPrivate": {
-		set:   func(q *ghcrtest.Quirks) { q.FirstPushPrivate = false },
+	"FirstPushVisibility": {
+		set:   func(q *ghcrtest.Quirks) { q.FirstPushVisibility = ghcrtest.Public },
 		ghcr:  func(w *wire) { w.image(); w.want(w.as("QQ==").do("GET", "/v2/acme/app/manifests/v1", ""), 403) },
 		other: func(w *wire) { w.image(); w.want(w.as("QQ==").do("GET", "/v2/acme/app/manifests/v1", ""), 200) },
 	},

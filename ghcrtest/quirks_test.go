@@ -23,6 +23,8 @@ func TestQuirk(t *testing.T) {
 	quirkTests := maps.Clone(loginQuirks)
 	maps.Copy(quirkTests, uploadQuirks)
 	maps.Copy(quirkTests, manifestQuirks)
+	maps.Copy(quirkTests, restQuirks)
+	maps.Copy(quirkTests, limitQuirks)
 	for i := range reflect.TypeFor[ghcrtest.Quirks]().NumField() {
 		name := reflect.TypeFor[ghcrtest.Quirks]().Field(i).Name
 		test, ok := quirkTests[name]

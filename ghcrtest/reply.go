@@ -90,7 +90,7 @@ func (x *exchange) limited() bool {
 		return false
 	}
 	s := x.server
-	now := time.Now()
+	now := s.now()
 	s.mu.Lock()
 	w := s.windows[kind]
 	if w == nil || now.Sub(w.minute) >= time.Minute {

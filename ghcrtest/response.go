@@ -110,11 +110,11 @@ type Request struct {
 	Role, Route  string
 	Method, Path string
 	Query        string // without the values of signatures
-	Repo, Ref    string
+	Repo, Ref    string // in the Packages API the package, or for lists of them the owner; and the version's id
 	Status       int
 	Sent         int64 // bytes of the answer's body
 	Received     int64 // bytes of the request's body
-	// Credential is "none", "basic" or "bearer".
+	// Credential is "none", "basic", "bearer" or "token".
 	Credential          string
 	Range, ContentRange string
 	Fault               bool // a fault happened to it

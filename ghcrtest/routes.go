@@ -25,6 +25,7 @@ type exchange struct {
 	noted  bool   // the fault is in the log
 	who    identity
 	entry  *Request
+	api    call // of the Packages API
 }
 
 // Roles and routes, as the log and faults name them.
@@ -32,6 +33,7 @@ const (
 	RoleRegistry = "registry"
 	RoleToken    = "token"
 	RoleCDN      = "cdn"
+	RoleAPI      = "api"
 	RoleWeb      = "web"
 
 	RoutePing         = "ping"
@@ -48,6 +50,16 @@ const (
 	RouteToken        = "token"
 	RouteSigned       = "signed-blob"
 	RouteUnknown      = "unknown"
+
+	RoutePackages       = "packages"
+	RoutePackage        = "package"
+	RoutePackageRestore = "package-restore"
+	RouteVersions       = "versions"
+	RouteVersion        = "version"
+	RouteVersionRestore = "version-restore"
+	RouteConflicts      = "conflicts"
+	RouteOwner          = "owner"
+	RouteRateLimit      = "rate-limit"
 )
 
 func (s *Server) route(r *http.Request) *exchange {
@@ -62,6 +74,9 @@ func (s *Server) route(r *http.Request) *exchange {
 		return x
 	case host == WebHost || strings.HasPrefix(path, "/-/"):
 		x.role, x.handle = RoleWeb, x.web
+		return x
+	case host == APIHost || host != RegistryHost && isAPI(path):
+		s.routeAPI(x, r)
 		return x
 	case path == "/token":
 		x.role, x.route, x.handle = RoleToken, RouteToken, x.token
@@ -171,7 +186,7 @@ func (s *Server) otherHost(r *http.Request, host string) string {
 	if err != nil {
 		name = r.Host
 	}
-	if _, pipe := connOf(r.Context()).(*pipeConn); pipe || name == RegistryHost || name == CDNHost || name == WebHost {
+	if _, pipe := connOf(r.Context()).(*pipeConn); pipe || name == RegistryHost || name == CDNHost || name == APIHost || name == WebHost {
 		return "https://" + host
 	}
 	other := "localhost"

@@ -1,6 +1,6 @@
 // Package ghcrtest hides a GitHub Container Registry of your own: the registry,
-// its token service and the host that blobs come from, with GHCR's departures from
-// the specification, for tests and demos. It shares no code with the client but
+// its token service, the host that blobs come from, and the GitHub Packages API,
+// with GHCR's departures from the specification, for tests and demos. It shares no code with the client but
 // the data types, so that the two cannot be wrong in the same way.
 //
 // Begin with [Start], which serves on a loopback port until a test ends, or with
@@ -10,7 +10,9 @@
 //	server, err := ghcrtest.New(ghcrtest.Options{})
 //	client, err := ghcr.New(ghcr.Options{Base: server.Transport(), Credentials: …})
 //
-// Any owner exists, and [Token] may do everything. [Quirks] has a switch for each
+// Any owner exists, and [Token] may do everything. The Packages API is at "/" and
+// "/api/v3" of a socket, and at [APIHost] of the transport; it shows the same rows
+// as the registry. [Quirks] has a switch for each
 // departure, [Server.Inject] makes things go wrong, and [Server.Requests] tells
 // what was asked.
 package ghcrtest
@@ -22,11 +24,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/llm-dev-ops/ghcr/oci"
 )
 
 // Token may do everything on every emulator whose Options name no accounts.
@@ -36,21 +38,9 @@ const Token = "ghp_simulated"
 const (
 	RegistryHost = "ghcr.io"
 	CDNHost      = "pkg-containers.githubusercontent.com"
+	APIHost      = "api.github.com"
 	WebHost      = "github.com"
 )
-
-// Account is a login and what it may do.
-type Account struct {
-	Login string
-	// Token is what it logs in with. One that begins with ghs_ is the token of a
-	// workflow, and refused in other words than a user's.
-	Token string
-	// Scopes of a classic token: "read:packages", "write:packages",
-	// "delete:packages". Empty is all of them.
-	Scopes []string
-	// Owners whose private packages it sees and may write; empty is everybody's.
-	Owners []string
-}
 
 // Options configure a [Server]. The zero value is GHCR, in memory, with an account
 // whose token is [Token].
@@ -62,6 +52,14 @@ type Options struct {
 	Dir string
 	// Accounts are who may log in. None is one account with [Token].
 	Accounts []Account
+	// Owners are organizations and users that need an id or a kind of their own; the
+	// others are made up as they are asked for.
+	Owners []Owner
+	// Packages are set up as [Server.SetPackage] does, but for those that Dir holds as
+	// deleted.
+	Packages []Package
+	// Ahead is how far the server's clock is ahead of the real one.
+	Ahead time.Duration
 	// Open serves everybody everything, without asking for a login.
 	Open bool
 	// Public are repositories that anybody may read.
@@ -76,7 +74,9 @@ type Options struct {
 type Server struct {
 	quirks   Quirks
 	accounts []Account
+	owners   []Owner
 	open     bool
+	ahead    atomic.Int64 // of the clock, in nanoseconds
 	store    *store
 	contents *contents
 	journal  *journal
@@ -95,30 +95,40 @@ type Server struct {
 	noLog       bool
 	signing     string // the key of signed URLs
 	windows     map[string]*window
-	requests    int // that arrived
-	sweepTokens int // how many tokens there may be before old ones are forgotten
+	quotas      map[string]*quota // of the Packages API, by who has them
+	requests    int               // that arrived
+	sweepTokens int               // how many tokens there may be before old ones are forgotten
 }
 
 // New returns a server that answers through [Server.Transport] and
 // [Server.Handler].
 //
-// Errors: a directory that cannot be used, or is in use.
+// Errors: [oci.ErrInvalid] for accounts, owners or packages that make no sense; a
+// directory that cannot be used, or is in use.
 func New(opts Options) (*Server, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
 	quirks := GHCR()
 	if opts.Quirks != nil {
 		quirks = *opts.Quirks
 	}
 	s := &Server{
-		quirks: quirks, accounts: opts.Accounts, open: opts.Open, noLog: opts.NoLog,
+		quirks: quirks, accounts: opts.Accounts, owners: opts.Owners, open: opts.Open, noLog: opts.NoLog,
 		contents: &contents{dir: opts.Dir, keep: opts.Dir != ""}, closing: make(chan struct{}),
 		rand:   rand.New(rand.NewPCG(opts.Seed, 0x67686372)),
 		tokens: map[string]*grant{}, sweepTokens: manyTokens, sessions: map[string]*session{}, windows: map[string]*window{},
+		quotas: map[string]*quota{},
 	}
+	s.ahead.Store(int64(opts.Ahead))
 	if len(s.accounts) == 0 {
 		s.accounts = []Account{{Login: "simulated", Token: Token}}
 	}
 	s.signing = s.randomHex(32)
-	s.store = newStore(s.contents, nil)
+	if s.open {
+		quirks.FirstPushVisibility = Public
+	}
+	s.store = newStore(s.contents, quirks, s.now)
 	if opts.Dir != "" {
 		j, err := openJournal(opts.Dir, s.store.replay)
 		if err != nil {
@@ -131,8 +141,12 @@ func New(opts Options) (*Server, error) {
 		// Ids of an earlier process must not come again.
 		s.rand = rand.New(rand.NewPCG(opts.Seed, uint64(time.Now().UnixNano())))
 	}
+	packages := opts.Packages
 	for _, repo := range opts.Public {
-		if err := s.SetPrivate(repo, false); err != nil {
+		packages = append(slices.Clip(packages), Package{Name: repo, Visibility: Public})
+	}
+	for _, p := range packages {
+		if err := s.setUp(p); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
@@ -155,8 +169,15 @@ func (s *Server) Close() error {
 	for _, e := range s.sessions {
 		e.end(s.contents.keep)
 	}
-	return errors.Join(s.journal.close(), s.contents.close())
+	return errors.Join(s.store.noteDownloads(), s.journal.close(), s.contents.close())
 }
+
+// now is what the server's clock shows. Everything that it does goes by this clock.
+func (s *Server) now() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
+
+// Advance moves the server's clock on, or with a negative duration back: tokens and
+// limits end, and what was deleted is lost for good when its time is over.
+func (s *Server) Advance(d time.Duration) { s.ahead.Add(int64(d)) }
 
 func (s *Server) closed() bool {
 	select {
@@ -178,18 +199,6 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// SetPrivate says who may read a repository: those with permission, or everybody.
-// On GHCR this is done on the package's settings page and nowhere else. A
-// repository that does not exist is made.
-//
-// Errors: [oci.ErrInvalid] for a malformed name; a directory that cannot be written.
-func (s *Server) SetPrivate(repo string, private bool) error {
-	if err := oci.CheckName(repo); err != nil {
-		return err
-	}
-	return s.store.apply(event{Op: opPackage, Repo: repo, Private: private})
-}
-
 // Quirks returns how the server behaves.
 func (s *Server) Quirks() Quirks { return s.quirks }
 
@@ -197,7 +206,7 @@ func (s *Server) Quirks() Quirks { return s.quirks }
 func (s *Server) ExpireTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	now := s.now()
 	for _, g := range s.tokens {
 		g.expires = now
 	}
@@ -258,10 +267,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	x := s.route(r)
 	x.server, x.w, x.r = s, &responseWriter{ResponseWriter: w}, r
 	x.w.Header().Set("X-GitHub-Request-Id", s.requestID())
+	x.w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 	x.body = &countedReader{r: r.Body}
 	r.Body = x.body
 	s.begin(x)
 	defer s.finish(x)
+	if x.role == RoleAPI {
+		defer x.occupy()()
+	}
 	x.applyFaults()
 	if x.done {
 		return

@@ -51,7 +51,7 @@ func (x *exchange) session() *session {
 }
 
 func (s *Server) expired(e *session) bool {
-	return s.quirks.UploadTimeout > 0 && time.Since(e.started) > s.quirks.UploadTimeout
+	return s.quirks.UploadTimeout > 0 && s.now().Sub(e.started) > s.quirks.UploadTimeout
 }
 
 // discardExpired drops the uploads that nobody will come back to. One that is
@@ -95,7 +95,7 @@ func (s *Server) reviveSession(repo, id string) *session {
 	if other := s.sessions[id]; other != nil {
 		return other
 	}
-	revived := &session{id: id, repo: repo, started: time.Now(), spool: &spool{contents: s.contents, path: path, size: size}}
+	revived := &session{id: id, repo: repo, started: s.now(), spool: &spool{contents: s.contents, path: path, size: size}}
 	s.sessions[id] = revived
 	return revived
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -18,10 +17,16 @@ import (
 // versions (one for each manifest) and tags, and which blobs a repository has.
 // The content itself is in contents.
 type store struct {
+	quirks   Quirks
+	now      func() time.Time
 	mu       sync.RWMutex
-	packages map[string]*pkg                // by "owner/name"
-	holders  map[oci.Digest]map[string]bool // the repositories that have a blob
-	nextID   int64
+	packages map[string]*pkg                // that live, by "owner/name"
+	deleted  map[string][]*pkg              // those of a name that were deleted, in that order
+	owners   map[string][]*pkg              // by login, in the order in which they were made, with the deleted ones
+	versions map[int64]*version             // with the deleted ones
+	holders  map[oci.Digest]map[string]bool // the live repositories that have a blob
+	lastPkg  int64                          // id
+	lastVer  int64                          // id
 	nextTag  int64
 	contents *contents
 	journal  *journal // nil without a directory
@@ -29,25 +34,37 @@ type store struct {
 
 // pkg is a package: a repository, as the registry calls it.
 type pkg struct {
-	name     string
-	private  bool
-	created  time.Time
-	versions map[oci.Digest]*version // that live
-	deleted  []*version              // that could be restored
-	tags     map[string]*tag
-	blobs    map[oci.Digest]bool // uploaded or mounted here
-	refs     map[oci.Digest]int  // how many live manifests name a digest
-	subjects map[oci.Digest][]oci.Digest
+	id         int64
+	name       string
+	visibility Visibility
+	repository string            // that it is linked to
+	access     map[string]string // roles of repositories' workflows
+	downloads  int64             // of each version, besides its own
+	created    time.Time
+	updated    time.Time
+	since      time.Time               // it lives: created or restored
+	deleted    time.Time               // zero while it lives
+	versions   map[oci.Digest]*version // that live
+	gone       map[oci.Digest]*version // the latest that was deleted of each digest that does not live
+	list       listing
+	tags       map[string]*tag
+	blobs      map[oci.Digest]bool // uploaded or mounted here
+	refs       map[oci.Digest]int  // how many live manifests name a digest
+	subjects   map[oci.Digest][]oci.Digest
 }
 
 // version is one manifest of a package.
 type version struct {
+	pkg       *pkg
 	id        int64
 	desc      oci.Descriptor
 	created   time.Time
 	updated   time.Time
 	deleted   time.Time // zero while it lives
+	tags      []string  // never changed in place; a deleted version has those that it had
+	labels    labels
 	downloads atomic.Int64
+	noted     int64 // how many of them the journal knows
 	manifest  *oci.Manifest
 }
 
@@ -57,15 +74,10 @@ type tag struct {
 	digest oci.Digest
 }
 
-func newStore(c *contents, j *journal) *store {
-	return &store{packages: map[string]*pkg{}, holders: map[oci.Digest]map[string]bool{}, contents: c, journal: j, nextID: 100_000}
-}
-
-func newPkg(name string, private bool, at time.Time) *pkg {
-	return &pkg{
-		name: name, private: private, created: at,
-		versions: map[oci.Digest]*version{}, tags: map[string]*tag{}, blobs: map[oci.Digest]bool{},
-		refs: map[oci.Digest]int{}, subjects: map[oci.Digest][]oci.Digest{},
+func newStore(c *contents, q Quirks, now func() time.Time) *store {
+	return &store{
+		quirks: q, now: now, packages: map[string]*pkg{}, deleted: map[string][]*pkg{}, owners: map[string][]*pkg{}, versions: map[int64]*version{},
+		holders: map[oci.Digest]map[string]bool{}, contents: c, lastPkg: 1_000, lastVer: 100_000,
 	}
 }
 
@@ -74,7 +86,34 @@ func newPkg(name string, private bool, at time.Time) *pkg {
 func (s *store) apply(e event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.Time = time.Now().UTC()
+	return s.commit(e)
+}
+
+// commit is apply for those who hold the lock. The first push to a name makes the
+// package.
+func (s *store) commit(e event) error {
+	p := s.packages[e.Repo]
+	if p == nil && (e.Op == opBlob || e.Op == opManifest) {
+		if err := s.commit(event{Op: opPackage, Repo: e.Repo, Visibility: s.quirks.FirstPushVisibility, Repository: e.workflow}); err != nil {
+			return err
+		}
+		if e.workflow != "" {
+			if err := s.commit(event{Op: opAccess, Repo: e.Repo, Repository: e.workflow, Role: roleAdmin}); err != nil {
+				return err
+			}
+		}
+		p = s.packages[e.Repo]
+	}
+	switch {
+	case e.Op == opPackage && p == nil:
+		e.ID = s.lastPkg + 1
+	case e.Op == opManifest && p.versions[e.Digest] == nil:
+		e.ID = s.lastVer + 1
+		if old := p.gone[e.Digest]; old != nil && !s.quirks.RESTNewIDOnRepush {
+			e.ID = old.id
+		}
+	}
+	e.Time = s.now().UTC().Round(0) // as it will be read back
 	if err := s.replay(e); err != nil {
 		return err
 	}
@@ -84,32 +123,69 @@ func (s *store) apply(e event) error {
 // replay makes a change that is being made, or was made by an earlier process.
 func (s *store) replay(e event) error {
 	p := s.packages[e.Repo]
-	if p == nil && e.Repo != "" {
-		p = newPkg(e.Repo, e.Private, e.Time)
-		s.packages[e.Repo] = p
+	switch {
+	case p != nil, e.Op == opDownloads, e.Op == opRestorePackage:
+	case e.Op == opPackage:
+		p = s.newPackage(e)
+	default:
+		return fmt.Errorf("change %q of the package %q, which is not there", e.Op, e.Repo)
 	}
 	switch e.Op {
 	case opPackage:
-		p.private = e.Private
+		p.visibility = e.visibility()
+		p.repository = cmp.Or(e.Repository, p.repository)
+	case opAccess:
+		p.access[e.Repository] = e.Role
+	case opDownloads:
+		s.replayDownloads(p, e)
 	case opBlob:
 		p.blobs[e.Digest] = true
-		if s.holders[e.Digest] == nil {
-			s.holders[e.Digest] = map[string]bool{}
-		}
-		s.holders[e.Digest][e.Repo] = true
+		s.hold(e.Digest, e.Repo)
 	case opUnlinkBlob:
 		delete(p.blobs, e.Digest)
 		delete(s.holders[e.Digest], e.Repo)
 	case opManifest:
 		return s.replayManifest(p, e)
 	case opUntag:
-		delete(p.tags, e.Tag)
+		s.untag(p, e.Tag, e.Time)
 	case opDelete:
-		p.remove(e.Digest, e.Time)
+		s.replayDelete(p, e)
+	case opRestore:
+		s.replayRestore(p, e)
+	case opDeletePackage:
+		s.replayDeletePackage(p, e)
+	case opRestorePackage:
+		s.replayRestorePackage(e)
 	default:
 		return fmt.Errorf("unknown change %q", e.Op)
 	}
 	return nil
+}
+
+func (s *store) newPackage(e event) *pkg {
+	// Journals of earlier releases have no ids; they follow from the order.
+	id := cmp.Or(e.ID, s.lastPkg+1)
+	s.lastPkg = max(s.lastPkg, id)
+	p := &pkg{
+		id: id, name: e.Repo, created: e.Time, updated: e.Time, since: e.Time, access: map[string]string{},
+		versions: map[oci.Digest]*version{}, gone: map[oci.Digest]*version{}, tags: map[string]*tag{}, blobs: map[oci.Digest]bool{},
+		refs: map[oci.Digest]int{}, subjects: map[oci.Digest][]oci.Digest{},
+	}
+	s.packages[p.name] = p
+	s.owners[p.owner()] = append(s.owners[p.owner()], p)
+	return p
+}
+
+func (p *pkg) owner() string {
+	owner, _, _ := strings.Cut(p.name, "/")
+	return owner
+}
+
+func (s *store) hold(d oci.Digest, repo string) {
+	if s.holders[d] == nil {
+		s.holders[d] = map[string]bool{}
+	}
+	s.holders[d][repo] = true
 }
 
 // errExists says that a tag is there that was to be made.
@@ -120,6 +196,11 @@ func (s *store) replayManifest(p *pkg, e event) error {
 		return errExists
 	}
 	v := p.versions[e.Digest]
+	if old := p.gone[e.Digest]; v == nil && old != nil && old.id == e.ID {
+		v = old
+		v.deleted, v.tags = time.Time{}, nil
+		p.add(v)
+	}
 	if v == nil {
 		m := e.manifest
 		if m == nil {
@@ -131,175 +212,74 @@ func (s *store) replayManifest(p *pkg, e event) error {
 				return err
 			}
 		}
-		s.nextID++
+		id := cmp.Or(e.ID, s.lastVer+1)
+		s.lastVer = max(s.lastVer, id)
 		d := m.Descriptor()
 		d.Digest = e.Digest
-		v = &version{id: s.nextID, desc: d, created: e.Time, manifest: m}
-		p.versions[e.Digest] = v
-		for edge := range m.Edges() {
-			switch edge.Kind {
-			case oci.EdgeSubject:
-				p.subjects[edge.Descriptor.Digest] = append(p.subjects[edge.Descriptor.Digest], e.Digest)
-			case oci.EdgeAttests:
-			default:
-				p.refs[edge.Descriptor.Digest]++
-			}
-		}
+		v = &version{pkg: p, id: id, desc: d, created: e.Time, labels: e.labels, manifest: m}
+		s.versions[v.id] = v
+		p.add(v)
 	}
-	v.updated = e.Time
+	p.repository = cmp.Or(p.repository, e.Repository)
+	p.updated, v.updated = e.Time, e.Time
 	if e.Tag != "" {
-		t := p.tags[e.Tag]
-		if t == nil {
-			s.nextTag++
-			t = &tag{name: e.Tag, seq: s.nextTag}
-			p.tags[e.Tag] = t
-		}
-		t.digest = e.Digest
+		s.tag(p, e.Tag, v, e.Time)
 	}
+	s.show(v, e.Time)
 	return nil
 }
 
-// remove deletes a version softly, with its tags.
-func (p *pkg) remove(d oci.Digest, at time.Time) {
-	v := p.versions[d]
-	if v == nil {
+// tag has a tag name a version, and no other any more.
+func (s *store) tag(p *pkg, name string, v *version, at time.Time) {
+	t := p.tags[name]
+	switch {
+	case t == nil:
+		s.nextTag++
+		t = &tag{name: name, seq: s.nextTag}
+		p.tags[name] = t
+	case t.digest == v.desc.Digest:
 		return
+	default:
+		s.drop(p.versions[t.digest], name, at)
 	}
-	v.deleted = at
-	delete(p.versions, d)
-	p.deleted = append(p.deleted, v)
-	maps.DeleteFunc(p.tags, func(_ string, t *tag) bool { return t.digest == d })
+	t.digest = v.desc.Digest
+	v.tags = append(slices.Clip(v.tags), name)
+}
+
+func (s *store) untag(p *pkg, name string, at time.Time) {
+	if t := p.tags[name]; t != nil {
+		delete(p.tags, name)
+		s.drop(p.versions[t.digest], name, at)
+	}
+}
+
+// drop takes a tag from the version that has it.
+func (s *store) drop(v *version, name string, at time.Time) {
+	v.tags = slices.DeleteFunc(slices.Clone(v.tags), func(t string) bool { return t == name })
+	s.show(v, at)
+}
+
+// add puts a version among the live ones.
+func (p *pkg) add(v *version) {
+	p.versions[v.desc.Digest] = v
+	delete(p.gone, v.desc.Digest)
+	p.count(v, 1)
+}
+
+// count notes what a manifest names, or with -1 that it does so no more.
+func (p *pkg) count(v *version, n int) {
 	for edge := range v.manifest.Edges() {
+		d := edge.Descriptor.Digest
 		switch edge.Kind {
 		case oci.EdgeSubject:
-			list := p.subjects[edge.Descriptor.Digest]
-			p.subjects[edge.Descriptor.Digest] = slices.DeleteFunc(list, func(o oci.Digest) bool { return o == d })
+			list := slices.DeleteFunc(p.subjects[d], func(o oci.Digest) bool { return o == v.desc.Digest })
+			if n > 0 {
+				list = append(list, v.desc.Digest)
+			}
+			p.subjects[d] = list
 		case oci.EdgeAttests:
 		default:
-			p.refs[edge.Descriptor.Digest]--
+			p.refs[d] += n
 		}
 	}
-}
-
-// manifest returns the live version that a tag or digest names.
-func (s *store) manifest(repo, ref string) *version {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	p := s.packages[repo]
-	if p == nil {
-		return nil
-	}
-	d := oci.Digest(ref)
-	if !strings.Contains(ref, ":") {
-		t := p.tags[ref]
-		if t == nil {
-			return nil
-		}
-		d = t.digest
-	}
-	return p.versions[d]
-}
-
-func (s *store) exists(repo string) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.packages[repo] != nil
-}
-
-// public tells whether anybody may read a repository.
-func (s *store) public(repo string) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	p := s.packages[repo]
-	return p != nil && !p.private
-}
-
-// hasBlob tells whether the repository has a blob, and whether a live manifest
-// names it.
-func (s *store) hasBlob(repo string, d oci.Digest) (has, referenced bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	p := s.packages[repo]
-	if p == nil {
-		return false, false
-	}
-	return p.blobs[d], p.refs[d] > 0
-}
-
-// holding lists the repositories that have a blob.
-func (s *store) holding(d oci.Digest) []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return slices.Sorted(maps.Keys(s.holders[d]))
-}
-
-// missing lists the content that a manifest names and the repository lacks.
-func (s *store) missing(repo string, m *oci.Manifest, children bool) []oci.Digest {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	p := s.packages[repo]
-	var list []oci.Digest
-	for e := range m.Edges() {
-		d := e.Descriptor.Digest
-		switch e.Kind {
-		case oci.EdgeConfig, oci.EdgeLayer:
-			if !m.IsIndex() && (p == nil || !p.blobs[d]) && !oci.IsForeign(e.Descriptor) && !slices.Contains(list, d) {
-				list = append(list, d)
-			}
-		case oci.EdgeChild:
-			if children && (p == nil || p.versions[d] == nil) {
-				list = append(list, d)
-			}
-		}
-	}
-	return list
-}
-
-// tags lists the tags of a repository in the order of the profile.
-func (s *store) tags(repo string, lexical bool) []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	p := s.packages[repo]
-	if p == nil {
-		return nil
-	}
-	list := slices.Collect(maps.Values(p.tags))
-	slices.SortFunc(list, func(a, b *tag) int {
-		if lexical {
-			return cmp.Compare(a.name, b.name)
-		}
-		return cmp.Compare(a.seq, b.seq)
-	})
-	names := make([]string, len(list))
-	for i, t := range list {
-		names[i] = t.name
-	}
-	return names
-}
-
-// referrers lists the live manifests whose subject is d.
-func (s *store) referrers(repo string, d oci.Digest) []oci.Descriptor {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	list := []oci.Descriptor{}
-	p := s.packages[repo]
-	if p == nil {
-		return list
-	}
-	for _, r := range p.subjects[d] {
-		v := p.versions[r]
-		desc := v.desc
-		desc.Annotations = v.manifest.Annotations
-		if desc.ArtifactType == "" && v.manifest.Config != nil {
-			desc.ArtifactType = v.manifest.Config.MediaType
-		}
-		list = append(list, desc)
-	}
-	return list
-}
-
-func (s *store) repositories() []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return slices.Sorted(maps.Keys(s.packages))
 }

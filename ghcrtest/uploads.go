@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 )
@@ -25,7 +24,7 @@ func (x *exchange) startUpload() {
 		return
 	}
 	id := x.server.uuid()
-	s := &session{id: id, repo: x.repo, started: time.Now(), spool: &spool{contents: x.server.contents}}
+	s := &session{id: id, repo: x.repo, started: x.server.now(), spool: &spool{contents: x.server.contents}}
 	if x.server.contents.keep {
 		// A later process must find it.
 		dir, err := x.server.contents.ensure("uploads")
@@ -79,7 +78,7 @@ func (x *exchange) mount(d, from string) bool {
 		return false
 	}
 	if from != x.repo {
-		if err := x.server.linkBlob(x.repo, want); err != nil {
+		if err := x.server.linkBlob(x.repo, want, x.who); err != nil {
 			x.internal(err)
 			return true
 		}
@@ -94,11 +93,8 @@ func (x *exchange) mayMountFrom(repo string) bool {
 	return x.server.open || x.server.allows(identity{account: x.who.account}, repo, "pull")
 }
 
-func (s *Server) linkBlob(repo string, d oci.Digest) error {
-	if err := s.ensurePackage(repo); err != nil {
-		return err
-	}
-	return s.store.apply(event{Op: opBlob, Repo: repo, Digest: d})
+func (s *Server) linkBlob(repo string, d oci.Digest, who identity) error {
+	return s.store.apply(event{Op: opBlob, Repo: repo, Digest: d, workflow: who.workflow()})
 }
 
 func (x *exchange) created(d oci.Digest) {
@@ -290,7 +286,7 @@ func (x *exchange) finishUpload(s *session) {
 		}
 		return
 	}
-	if err := x.server.linkBlob(x.repo, want); err != nil {
+	if err := x.server.linkBlob(x.repo, want, x.who); err != nil {
 		x.internal(err)
 		return
 	}

@@ -47,6 +47,11 @@ func withQuirks(t *testing.T, change func(*ghcrtest.Quirks), test func(w *wire))
 			{Login: "reader", Token: "ghp_reader", Scopes: []string{"read:packages"}},
 			{Login: "stranger", Token: "ghp_stranger", Owners: []string{"elsewhere"}},
 			{Login: "workflow", Token: "ghs_stranger", Owners: []string{"elsewhere"}},
+			{Login: "member", Token: "ghp_member", Role: "write"},
+			{Login: "cleaner", Token: "ghp_cleaner", Scopes: []string{"read:packages", "delete:packages"}},
+			{Login: "fine", Token: "github_pat_fine"},
+			{Login: "ci", Token: "ghs_ci", Repository: "acme/source"},
+			{Login: "ci", Token: "ghs_own", Repository: "owner/source"},
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -141,7 +146,7 @@ func (w *wire) challenge(a answer, words ...string) {
 }
 
 func (w *wire) public() {
-	if err := w.server.SetPrivate("acme/app", false); err != nil {
+	if err := w.server.SetPackage(ghcrtest.Package{Name: "acme/app", Visibility: ghcrtest.Public}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,12 +16,28 @@ import (
 // serveConfig is the file of ghcr serve --config.
 type serveConfig struct {
 	Accounts []struct {
-		Login  string   `json:"login"`
-		Token  string   `json:"token"`
-		Scopes []string `json:"scopes"`
-		Owners []string `json:"owners"`
+		Login      string   `json:"login"`
+		Token      string   `json:"token"`
+		Scopes     []string `json:"scopes"`
+		Owners     []string `json:"owners"`
+		Role       string   `json:"role"`
+		Repository string   `json:"repository"`
 	} `json:"accounts"`
+	Owners []struct {
+		Login   string `json:"login"`
+		ID      int64  `json:"id"`
+		Kind    string `json:"kind"`
+		Forbids string `json:"forbids"`
+	} `json:"owners"`
+	Packages []struct {
+		Name       string              `json:"name"`
+		Visibility ghcrtest.Visibility `json:"visibility"`
+		Repository string              `json:"repository"`
+		Access     map[string]string   `json:"access"`
+		Downloads  int64               `json:"downloads"`
+	} `json:"packages"`
 	Public []string        `json:"public"` // repositories that anybody may read
+	Ahead  string          `json:"ahead"`  // of the clock, as Go writes durations
 	Quirks json.RawMessage `json:"quirks"` // single switches, by name
 }
 
@@ -30,14 +47,22 @@ func (a *app) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve an emulated GHCR on a loopback port",
-		Long: `Serve an emulated GHCR for tests: registry, token service and the host that blobs come
-from. Prints one line when it is ready, and serves until it is interrupted. Any
-owner exists, and the token ` + ghcrtest.Token + ` may do everything. With --profile spec it is a
-plain registry without logins. --data keeps the state in a directory, the one that
---sim uses.
+		Long: `Serve an emulated GHCR for tests: registry, token service, the host that blobs come
+from, and the GitHub Packages API, at / and /api/v3. Prints one line when it is
+ready, and serves until it is interrupted. Any owner exists, and the token
+` + ghcrtest.Token + ` may do everything. With --profile spec it is a plain registry without
+logins. --data keeps the state in a directory, the one that --sim uses.
 
-A --config file is JSON: {"accounts": [{"login", "token", "scopes", "owners"}],
-"public": [REPOSITORY], "quirks": {NAME: VALUE}}; docs/quirks.md has the names.`,
+A --config file is JSON, all of it optional:
+  {"accounts": [{"login", "token", "scopes", "owners", "role", "repository"}],
+   "owners": [{"login", "id", "kind": "Organization" or "User",
+               "forbids": "classic" tokens, or those that are "unauthorized"}],
+   "packages": [{"name": OWNER/NAME, "visibility": "private", "public" or "internal",
+                 "repository": that it is linked to, "downloads": of each version,
+                 "access": {REPOSITORY: "read", "write" or "admin", for its workflows}}],
+   "public": [OWNER/NAME], "ahead": of the clock, "720h" say, "quirks": {NAME: VALUE}}
+The kind of a token shows in how it begins: ghp_, gho_, github_pat_, or ghs_, with
+"repository" for a workflow's. docs/quirks.md has the names of quirks.`,
 		Example: "  ghcr serve --addr 127.0.0.1:5000 --data ./box",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -80,7 +105,7 @@ A --config file is JSON: {"accounts": [{"login", "token", "scopes", "owners"}],
 	flags.StringVar(&addr, "addr", "127.0.0.1:5000", "loopback `HOST:PORT` to serve on; port 0 is any that is free")
 	flags.StringVar(&profile, "profile", "ghcr", "ghcr: as GHCR answers; spec: a plain registry")
 	flags.StringVar(&data, "data", "", "keep the state in `DIR`")
-	flags.StringVar(&config, "config", "", "JSON `FILE` of accounts, public repositories and quirks")
+	flags.StringVar(&config, "config", "", "JSON `FILE` of accounts, owners, packages and quirks")
 	flags.BoolVar(&tls, "tls", false, "speak HTTPS with a certificate of its own")
 	return cmd
 }
@@ -113,13 +138,21 @@ func serveOptions(profile, config string) (ghcrtest.Options, error) {
 		}
 	}
 	for _, account := range c.Accounts {
-		if account.Token == "" {
-			return opts, usage("--config %s: the account %q has no token", config, account.Login)
-		}
-		opts.Accounts = append(opts.Accounts, ghcrtest.Account{Login: account.Login, Token: account.Token, Scopes: account.Scopes, Owners: account.Owners})
+		opts.Accounts = append(opts.Accounts, ghcrtest.Account(account))
 		opts.Open = false
 	}
+	for _, owner := range c.Owners {
+		opts.Owners = append(opts.Owners, ghcrtest.Owner(owner))
+	}
+	for _, p := range c.Packages {
+		opts.Packages = append(opts.Packages, ghcrtest.Package(p))
+	}
 	opts.Public = c.Public
+	if c.Ahead != "" {
+		if opts.Ahead, err = time.ParseDuration(c.Ahead); err != nil {
+			return opts, usage("--config %s: ahead: %w", config, err)
+		}
+	}
 	return opts, nil
 }
 

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/llm-dev-ops/ghcr/ghcrtest"
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// TestServeConfig: all that a configuration can say reaches the server.
+func TestServeConfig(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(config, []byte(`{
+		"accounts": [
+			{"login": "octocat", "token": "ghp_octocat", "scopes": ["read:packages"], "owners": ["acme"], "role": "read"},
+			{"login": "ci", "token": "ghs_ci", "repository": "acme/app"}],
+		"owners": [{"login": "Acme", "id": 9919, "kind": "Organization"}],
+		"packages": [{"name": "acme/app", "visibility": "internal", "repository": "acme/app", "downloads": 3, "access": {"acme/app": "admin"}}],
+		"public": ["acme/open"],
+		"ahead": "24h",
+		"quirks": {"RESTHourly": 7}
+	}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := serveOptions("ghcr", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := ghcrtest.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if err := server.Add("acme/app", "v1", demoImage()); err != nil {
+		t.Fatal(err)
+	}
+	if n := server.Downloads("acme/app", "v1"); n != 3 {
+		t.Errorf("downloads are %d", n)
+	}
+	for _, test := range []struct{ token, path, words string }{
+		{"ghp_octocat", "/users/acme", `"login":"Acme","id":9919`},
+		{"ghp_octocat", "/orgs/acme/packages/container/app", `"visibility":"internal"`},
+		{"ghp_octocat", "/orgs/acme/packages/container/open", `"visibility":"public"`},
+		{"ghp_octocat", "/rate_limit", `"limit":7`},
+		{"ghs_ci", "/orgs/acme/packages/container/app", `"full_name":"acme/app"`},
+	} {
+		req, err := http.NewRequest(http.MethodGet, "https://"+ghcrtest.APIHost+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+test.token)
+		resp, err := server.Transport().RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(body), test.words) {
+			t.Errorf("%s by %s: got %s, %v; want %s", test.path, test.token, body, err, test.words)
+		}
+	}
+	for _, text := range []string{`{"ahead": "a day"}`, `{"packages": [{"nmae": "acme/app"}]}`, `{"quirks": {"RESTHuorly": 1}}`, `[]`} {
+		if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := serveOptions("ghcr", config); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), config) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+}
