@@ -97,6 +97,9 @@ type Client struct {
 	gates gates
 	base  http.RoundTripper
 	bulk  http.RoundTripper
+	// shared says that requests without TLS all go over bulk: there is no HTTP/2
+	// without, and a connection that was opened for the one is good for the other.
+	shared bool
 }
 
 // New returns a client.
@@ -126,7 +129,7 @@ func New(opts Options) (*Client, error) {
 	if c.base == nil {
 		c.base = controlTransport()
 		if c.bulk == nil {
-			c.bulk = bulkTransport()
+			c.bulk, c.shared = bulkTransport(), true
 		}
 	}
 	if c.bulk == nil {
