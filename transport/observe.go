@@ -102,7 +102,7 @@ func (c *Client) observe(req *http.Request, call Call, how login, attempt int, w
 	if resp.StatusCode >= 400 {
 		body.quiet = true // until it is known what the refusal means
 		e := decodeError(req, call, resp)
-		e.header, e.limit = resp.Header, x.told.RateLimit
+		e.scopes, e.limit = readScopes(resp.Header), x.told.RateLimit
 		x.told.Limited = e.rateLimited()
 		x.finish(nil)
 		if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
