@@ -43,9 +43,9 @@ type Options struct {
 	// Observer is told of each request. Nil is told nothing.
 	Observer transport.Observer
 	// CacheDir is where is kept what saves work later: which repository has which
-	// blob, open upload sessions, manifests, and answers of the API; and what it takes
-	// to undo deletions. It holds no credential. Empty keeps this in memory, and no
-	// undo.
+	// blob, open upload sessions, manifests, and lists of the API; and what it takes
+	// to undo deletions. It holds no credential. Empty keeps this in memory, and neither
+	// lists nor undo.
 	CacheDir string
 	// ChunkSize, in bytes, uploads larger blobs in chunks; zero in one request.
 	// See [registry.Options].
@@ -108,11 +108,11 @@ func New(opts Options) (*Client, error) {
 		return nil, err
 	}
 	if api != nil {
-		apiOpts := packages.Options{BaseURL: api.String()}
+		options := packages.Options{BaseURL: api.String()}
 		if opts.CacheDir != "" {
-			apiOpts.CacheDir = filepath.Join(opts.CacheDir, "api")
+			options.CacheDir = filepath.Join(opts.CacheDir, "api")
 		}
-		if c.packages, err = packages.New(c.transport, apiOpts); err != nil {
+		if c.packages, err = packages.New(c.transport, options); err != nil {
 			return nil, err
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/transfer"
 	"github.com/llm-dev-ops/ghcr/transport"
 )
@@ -16,6 +18,17 @@ import (
 // missing permission and a missing image are much alike; a hint says what they
 // may mean together.
 func Hint(err error) string {
+	var refusal *packages.Error
+	var scope *transport.ScopeError
+	var moving *packages.MovingError
+	switch {
+	case errors.As(err, &refusal):
+		return packagesHint(refusal)
+	case errors.As(err, &scope):
+		return packagesHint(&packages.Error{Reason: packages.MissingScope, Scope: scope.Missing[0], Source: scope.Credential})
+	case errors.As(err, &moving):
+		return "somebody pushes or deletes just now: run it again when that is over"
+	}
 	var e *transport.Error
 	if errors.As(err, &e) {
 		return exchangeHint(e)
@@ -38,9 +51,9 @@ func exchangeHint(e *transport.Error) string {
 		return "it speaks plain HTTP: for a registry on this machine add --plain-http"
 	case errors.Is(e, ErrRateLimited):
 		if e.RetryAfter > 0 {
-			return fmt.Sprintf("the registry asks to wait %s; --max-wait says how long to be patient", e.RetryAfter)
+			return fmt.Sprintf("it asks to wait %s; --max-wait says how long to be patient", e.RetryAfter.Round(time.Second))
 		}
-		return "the registry limits requests; wait some minutes, or let --max-wait be longer"
+		return "GitHub limits requests; wait some minutes, or let --max-wait be longer"
 	case strings.Contains(text, "write_package"), strings.Contains(text, "installation not allowed"):
 		// docs/quirks.md#denial-texts
 		return "in a workflow: permissions: packages: write. Then the package's settings page: Manage Actions access, add the repository with role Write.\n" +

@@ -45,6 +45,7 @@ var allowedImports = map[string][]string{
 		"oras.land/oras-go/v2/registry/remote/credentials",
 	},
 	"cmd/ghcr": {"..."},
+	"bench":    {"..."},
 	// What .ci/memory measures with.
 	"internal/peak": {module + "/oci", "github.com/opencontainers/go-digest"},
 }

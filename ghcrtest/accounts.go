@@ -43,7 +43,17 @@ type Owner struct {
 	// Kind is "Organization" or "User"; empty is a user if there is an account of that
 	// login, and else an organization.
 	Kind string
+	// Forbids is "classic" for an organization whose Packages API refuses personal
+	// access tokens (classic), and "unauthorized" for one that takes them when they are
+	// authorized for its single sign-on, which here none is. Empty is neither.
+	Forbids string
 }
+
+// What an organization forbids.
+const (
+	forbidsClassic      = "classic"
+	forbidsUnauthorized = "unauthorized"
+)
 
 // Kinds of owners, as the API names them.
 const (
@@ -67,6 +77,9 @@ func (o Options) check() error {
 	for _, owner := range o.Owners {
 		if !slices.Contains([]string{"", kindOrganization, kindUser}, owner.Kind) {
 			return oci.Invalid("kind %q of the owner %q: want Organization or User", owner.Kind, owner.Login)
+		}
+		if !slices.Contains([]string{"", forbidsClassic, forbidsUnauthorized}, owner.Forbids) {
+			return oci.Invalid("the owner %q forbids %q: want classic or unauthorized", owner.Login, owner.Forbids)
 		}
 	}
 	return nil

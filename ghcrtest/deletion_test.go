@@ -307,6 +307,7 @@ func TestConfigurationThatMakesNoSense(t *testing.T) {
 		"no token":    {Accounts: []ghcrtest.Account{{Login: "a"}}},
 		"workflow":    {Accounts: []ghcrtest.Account{{Login: "a", Token: "ghp_a", Repository: "acme/app"}}},
 		"kind":        {Owners: []ghcrtest.Owner{{Login: "a", Kind: "Enterprise"}}},
+		"forbids":     {Owners: []ghcrtest.Owner{{Login: "a", Forbids: "everything"}}},
 	} {
 		server, err := ghcrtest.New(opts)
 		if err == nil {

@@ -15,24 +15,31 @@ type operation struct {
 	path   string // below that of the owner; {…} is any one segment
 	route  string
 	role   string // that it takes; none for what is not about packages
-	scope  string // that it takes besides read:packages
+	scopes []string
 	verb   string // what it does, as refusals have it
 	doc    string // the anchor of its description, up to the form of the owner
 	run    func(*exchange)
 }
 
+// Scopes that operations take.
+var (
+	readScopes    = []string{"read:packages"}
+	deleteScopes  = []string{"delete:packages", "read:packages"}
+	restoreScopes = []string{"read:packages", "write:packages"}
+)
+
 // operations on an owner's packages. There is none that changes a package.
 var operations = []operation{
-	{"GET", "", RouteOwner, "", "", "", "", (*exchange).getOwner},
-	{"GET", "packages", RoutePackages, roleRead, "read:packages", "list packages", "list-packages", (*exchange).listPackages},
-	{"GET", "docker/conflicts", RouteConflicts, roleRead, "read:packages", "list packages", "get-list-of-conflicting-packages-during-docker-migration", (*exchange).listConflicts},
-	{"GET", "packages/{type}/{name}", RoutePackage, roleRead, "read:packages", "get a package", "get-a-package", (*exchange).getPackage},
-	{"DELETE", "packages/{type}/{name}", RoutePackage, roleAdmin, "delete:packages", "delete a package", "delete-a-package", (*exchange).deletePackage},
-	{"POST", "packages/{type}/{name}/restore", RoutePackageRestore, roleAdmin, "write:packages", "restore a package", "restore-a-package", (*exchange).restorePackage},
-	{"GET", "packages/{type}/{name}/versions", RouteVersions, roleRead, "read:packages", "get a package's versions", "list-package-versions-for-a-package-owned-by", (*exchange).listVersions},
-	{"GET", "packages/{type}/{name}/versions/{id}", RouteVersion, roleRead, "read:packages", "get a package version", "get-a-package-version", (*exchange).getVersion},
-	{"DELETE", "packages/{type}/{name}/versions/{id}", RouteVersion, roleAdmin, "delete:packages", "delete a package version", "delete-package-version", (*exchange).deleteVersion},
-	{"POST", "packages/{type}/{name}/versions/{id}/restore", RouteVersionRestore, roleAdmin, "write:packages", "restore a package version", "restore-package-version", (*exchange).restoreVersion},
+	{"GET", "", RouteOwner, "", nil, "", "", (*exchange).getOwner},
+	{"GET", "packages", RoutePackages, roleRead, readScopes, "list packages", "list-packages", (*exchange).listPackages},
+	{"GET", "docker/conflicts", RouteConflicts, roleRead, readScopes, "list packages", "get-list-of-conflicting-packages-during-docker-migration", (*exchange).listConflicts},
+	{"GET", "packages/{type}/{name}", RoutePackage, roleRead, readScopes, "get a package", "get-a-package", (*exchange).getPackage},
+	{"DELETE", "packages/{type}/{name}", RoutePackage, roleAdmin, deleteScopes, "delete a package", "delete-a-package", (*exchange).deletePackage},
+	{"POST", "packages/{type}/{name}/restore", RoutePackageRestore, roleAdmin, restoreScopes, "restore a package", "restore-a-package", (*exchange).restorePackage},
+	{"GET", "packages/{type}/{name}/versions", RouteVersions, roleRead, readScopes, "get a package's versions", "list-package-versions-for-a-package-owned-by", (*exchange).listVersions},
+	{"GET", "packages/{type}/{name}/versions/{id}", RouteVersion, roleRead, readScopes, "get a package version", "get-a-package-version", (*exchange).getVersion},
+	{"DELETE", "packages/{type}/{name}/versions/{id}", RouteVersion, roleAdmin, deleteScopes, "delete a package version", "delete-package-version", (*exchange).deleteVersion},
+	{"POST", "packages/{type}/{name}/versions/{id}/restore", RouteVersionRestore, roleAdmin, restoreScopes, "restore a package version", "restore-package-version", (*exchange).restoreVersion},
 }
 
 // call is a request to the API.
@@ -197,7 +204,7 @@ func (x *exchange) serveAPI() {
 	h.Set("Vary", "Accept, Authorization, Cookie, X-GitHub-OTP, Accept-Encoding, Accept, X-Requested-With")
 	if a := x.who.account; a != nil && a.kind() == classic {
 		h.Set("X-OAuth-Scopes", strings.Join(a.scopes(), ", "))
-		h.Set("X-Accepted-OAuth-Scopes", strings.Join(x.api.scopes(), ", "))
+		h.Set("X-Accepted-OAuth-Scopes", strings.Join(x.api.scopes, ", "))
 	}
 	if !x.charge() {
 		return
@@ -213,13 +220,4 @@ func (x *exchange) serveAPI() {
 			x.api.run(x)
 		}
 	}
-}
-
-// scopes that the operation takes.
-func (op operation) scopes() []string {
-	switch op.scope {
-	case "", "read:packages":
-		return slices.DeleteFunc([]string{op.scope}, func(s string) bool { return s == "" })
-	}
-	return slices.Sorted(slices.Values([]string{op.scope, "read:packages"}))
 }

@@ -1,6 +1,11 @@
 package ghcrtest
 
-import "net/http"
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
 
 // mayCall tells whether the operation is allowed, and answers if not. What may not
 // be seen, or done, is as good as not there.
@@ -14,11 +19,14 @@ func (x *exchange) mayCall() bool {
 	if a != nil && q.RESTCredentialRules && !x.mayKind(a) {
 		return false
 	}
-	for _, scope := range x.api.scopes() {
+	for _, scope := range op.scopes {
 		if a != nil && !a.scoped(scope) {
 			x.refuseAPI(http.StatusForbidden, "You need at least "+scope+" scope to "+op.verb+".")
 			return false
 		}
+	}
+	if a != nil && x.forbidden(a) {
+		return false
 	}
 	organization := x.api.owner.Kind == kindOrganization
 	switch form := x.api.form; {
@@ -61,7 +69,7 @@ func (x *exchange) mayKind(a *Account) bool {
 		x.refuseAPI(http.StatusForbidden, "Resource not accessible by integration")
 	case x.api.kind == "":
 		x.invalidArgument()
-	case kind == workflow && !a.scoped(x.api.scope):
+	case kind == workflow && slices.ContainsFunc(x.api.scopes, func(scope string) bool { return !a.scoped(scope) }):
 		x.refuseAPI(http.StatusForbidden, "Resource not accessible by integration")
 	case kind == workflow && x.route != RoutePackageRestore:
 		return true
@@ -71,6 +79,21 @@ func (x *exchange) mayKind(a *Account) bool {
 		x.packageNotFound()
 	}
 	return false
+}
+
+// forbidden answers a token that the organization does not want.
+func (x *exchange) forbidden(a *Account) bool {
+	owner := x.api.owner
+	if owner.Forbids == "" || !strings.HasPrefix(a.Token, "ghp_") {
+		return false
+	}
+	message := "`" + owner.Login + "` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or a personal access token with fine-grained permissions."
+	if owner.Forbids == forbidsUnauthorized {
+		x.w.Header().Set("X-GitHub-SSO", "required; url=https://"+WebHost+"/orgs/"+url.PathEscape(owner.Login)+"/sso")
+		message = "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization."
+	}
+	x.refuseAPI(http.StatusForbidden, message)
+	return true
 }
 
 // linked tells whether the package is linked to a repository.

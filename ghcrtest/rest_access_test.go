@@ -165,3 +165,28 @@ func TestRoles(t *testing.T) {
 		})
 	}
 }
+
+// TestOrganizationForbids: some take no classic tokens, or those alone that were
+// authorized for their single sign-on.
+func TestOrganizationForbids(t *testing.T) {
+	t.Parallel()
+	for forbids, words := range map[string]string{
+		"classic":      "`acme` forbids access via a personal access token (classic).",
+		"unauthorized": "Resource protected by organization SAML enforcement.",
+	} {
+		withServer(t, ghcrtest.Options{
+			Owners:   []ghcrtest.Owner{{Login: "acme", Forbids: forbids}},
+			Accounts: []ghcrtest.Account{{Login: "owner", Token: "ghp_owner"}, {Login: "owner", Token: "gho_owner"}},
+		}, func(w *wire) {
+			w.image()
+			a := w.api("ghp_owner", "GET", packagePath)
+			w.want(a, 403, words)
+			if sso := a.header.Get("X-GitHub-SSO"); (sso != "") != (forbids == "unauthorized") {
+				t.Errorf("%s: X-GitHub-SSO is %q", forbids, sso)
+			}
+			w.want(w.api("gho_owner", "GET", packagePath), 200)
+			w.want(w.api("ghp_owner", "GET", "/orgs/acme"), 200)
+			w.want(w.api("ghp_owner", "GET", "/user/packages?package_type=container"), 200)
+		})
+	}
+}

@@ -80,8 +80,10 @@ func (x *exchange) charge() bool {
 	free := x.route == RouteRateLimit
 	if !free && !primary && wait == 0 && !x.api.crowded {
 		q.used++
-		q.points += cost
-		q.spent = append(q.spent, spending{now, cost})
+		if s.quirks.RESTPoints > 0 {
+			q.points += cost
+			q.spent = append(q.spent, spending{now, cost})
+		}
 	}
 	x.limitHeaders()
 	s.mu.Unlock()

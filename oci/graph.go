@@ -2,7 +2,6 @@ package oci
 
 import (
 	"iter"
-	"regexp"
 	"strings"
 )
 
@@ -83,12 +82,12 @@ func AttestationOf(d Descriptor) (Digest, bool) {
 	return about, err == nil
 }
 
-var digestTag = regexp.MustCompile(`^(sha256|sha512)-([0-9a-f]{64,128})((?:\..+)?)$`)
+var digestTag = pattern(`^(sha256|sha512)-([0-9a-f]{64,128})((?:\..+)?)$`)
 
 // ParseDigestTag reads a tag that names a digest, such as "sha256-<hex>.sig". The
 // suffix, with its dot, is empty for the tag of the referrers fallback.
 func ParseDigestTag(tag string) (about Digest, suffix string, ok bool) {
-	m := digestTag.FindStringSubmatch(tag)
+	m := digestTag().FindStringSubmatch(tag)
 	if m == nil {
 		return "", "", false
 	}

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/distribution/reference"
 	digest "github.com/opencontainers/go-digest"
@@ -131,8 +132,8 @@ func ParseRefDefault(s, registry string) (ImageRef, error) {
 }
 
 // packagePage turns the address of a package's page on GitHub into OWNER/IMAGE.
-var packagePagePath = regexp.MustCompile(`^/(?:orgs|users)/([^/]+)/packages/container/(?:package/)?([^/]+?)(?:/settings|/versions)?/?$`)
-var repoPagePath = regexp.MustCompile(`^/([^/]+)/[^/]+/pkgs/container/([^/]+)/?$`)
+var packagePagePath = pattern(`^/(?:orgs|users)/([^/]+)/packages/container/(?:package/)?([^/]+?)(?:/settings|/versions)?/?$`)
+var repoPagePath = pattern(`^/([^/]+)/[^/]+/pkgs/container/([^/]+)/?$`)
 
 func packagePage(s string) (string, error) {
 	u, err := url.Parse(s)
@@ -142,9 +143,9 @@ func packagePage(s string) (string, error) {
 	if u.Host != "github.com" {
 		return "", fmt.Errorf("a URL is only read when it is a package's page on github.com; leave out %s://", u.Scheme)
 	}
-	m := packagePagePath.FindStringSubmatch(u.EscapedPath())
+	m := packagePagePath().FindStringSubmatch(u.EscapedPath())
 	if m == nil {
-		m = repoPagePath.FindStringSubmatch(u.EscapedPath())
+		m = repoPagePath().FindStringSubmatch(u.EscapedPath())
 	}
 	if m == nil {
 		return "", fmt.Errorf("not a package's page; expected https://github.com/orgs/OWNER/packages/container/IMAGE")
@@ -156,15 +157,21 @@ func packagePage(s string) (string, error) {
 	return m[1] + "/" + name, nil
 }
 
+// pattern is a regular expression that is compiled when it is first needed: together
+// they would take a tenth of the time in which a small command is done.
+func pattern(s string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
+}
+
 // isHost tells a registry host from the first part of a name the way Docker does.
 func isHost(s string) bool {
 	return strings.ContainsAny(s, ".:") || s == "localhost"
 }
 
-var hostPattern = regexp.MustCompile(`^(?:` + reference.DomainRegexp.String() + `)$`)
+var hostPattern = pattern(`^(?:` + reference.DomainRegexp.String() + `)$`)
 
 func checkHost(host string) error {
-	if !hostPattern.MatchString(host) {
+	if !hostPattern().MatchString(host) {
 		return fmt.Errorf("malformed registry host %q", host)
 	}
 	return nil
@@ -173,7 +180,7 @@ func checkHost(host string) error {
 // 255 is the limit of the reference grammar for host and name together.
 const maxNameLength = 255
 
-var namePattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+var namePattern = pattern(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 
 // CheckName reports what is wrong with the name of a repository.
 //
@@ -184,19 +191,22 @@ func CheckName(name string) error {
 		return Invalid("the name of the image is missing")
 	case len(name) > maxNameLength:
 		return Invalid("the name is %d characters long; %d is the limit", len(name), maxNameLength)
-	case !namePattern.MatchString(name):
+	case !namePattern().MatchString(name):
 		return Invalid("malformed name %q: parts are a-z and 0-9, joined by single '.', '_', '__' or '-', and separated by '/'", name)
 	}
 	return nil
 }
 
-var tagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+const maxTagLength = 128
 
 // CheckTag reports what is wrong with a tag.
 //
 // Errors: [ErrInvalid].
 func CheckTag(tag string) error {
-	if !tagPattern.MatchString(tag) {
+	bad := func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_.-", r))
+	}
+	if tag == "" || len(tag) > maxTagLength || tag[0] == '.' || tag[0] == '-' || strings.ContainsFunc(tag, bad) {
 		return Invalid("malformed tag %q: up to 128 of A-Z a-z 0-9 '_' '.' '-', not beginning with '.' or '-'", tag)
 	}
 	return nil

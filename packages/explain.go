@@ -14,6 +14,9 @@ import (
 // explain gives a refusal its reason, as far as the answer and the kind of token
 // tell. What is no refusal, a limit for example, stays as it is.
 func explain(err error, s subject) error {
+	if err == nil {
+		return nil
+	}
 	var known *Error
 	if errors.As(err, &known) {
 		return err
@@ -68,6 +71,7 @@ func reasonOf(e *transport.Error) (reason Reason, scope string) {
 	return "", ""
 }
 
+// forbidden tells what a 403 is about (docs/quirks.md#rest-organization-forbids).
 func forbidden(kind transport.TokenKind, text string) (reason Reason, scope string) {
 	switch {
 	case strings.Contains(text, "scope"):
@@ -78,7 +82,7 @@ func forbidden(kind transport.TokenKind, text string) (reason Reason, scope stri
 		return NotLinked, ""
 	case strings.Contains(text, "not accessible by"):
 		return WrongToken, ""
-	case strings.Contains(text, "organization"), strings.Contains(text, "enterprise"), strings.Contains(text, "ip allow list"):
+	case strings.Contains(text, "forbids access"), strings.Contains(text, "organization"), strings.Contains(text, "enterprise"), strings.Contains(text, "ip allow list"):
 		return Forbidden, ""
 	}
 	return NoPermission, ""

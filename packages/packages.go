@@ -61,7 +61,8 @@ type Client struct {
 	base      *url.URL // without a slash at its end
 	web       *url.URL
 
-	cache *cache
+	cache  *cache
+	asking chan struct{} // held while an account is asked for
 
 	mu       sync.Mutex
 	owners   map[string]Owner // by login in lower case
@@ -89,7 +90,7 @@ func New(t *transport.Client, opts Options) (*Client, error) {
 		}
 	}
 	return &Client{
-		transport: t, base: base, web: web, cache: openCache(opts.CacheDir, opts.CacheSize),
+		transport: t, base: base, web: web, cache: openCache(opts.CacheDir, opts.CacheSize), asking: make(chan struct{}, 1),
 		owners: map[string]Owner{}, accounts: map[string]Owner{}, seen: map[string]bool{},
 	}, nil
 }
@@ -122,6 +123,7 @@ type request struct {
 	target string // "acme/app"
 	body   []byte // JSON
 	once   bool   // must not be sent again unseen
+	free   bool   // counts on no limit
 	token  string // the one to use; any if empty
 	needs  []string
 	etags  []string // of what is known of the answer
@@ -207,7 +209,7 @@ func (c *Client) do(ctx context.Context, q request) (*http.Response, error) {
 	if len(q.etags) > 0 {
 		req.Header.Set("If-None-Match", strings.Join(q.etags, ", "))
 	}
-	return c.transport.Do(req, transport.Call{Op: q.op, Target: q.target, Once: q.once, Token: q.token, Needs: q.needs, API: true})
+	return c.transport.Do(req, transport.Call{Op: q.op, Target: q.target, Once: q.once, Token: q.token, Needs: q.needs, Free: q.free, API: true})
 }
 
 // getJSON reads an answer into v.

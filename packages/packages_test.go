@@ -1,15 +1,19 @@
 package packages_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -29,6 +33,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   strings.Builder
+	cut    bool // the answer ends before its end
 }
 
 func (w *reply) json(status int, format string, args ...any) {
@@ -45,9 +50,13 @@ func (a *api) RoundTrip(r *http.Request) (*http.Response, error) {
 	if w.status == 0 {
 		return nil, errors.New("connection reset by peer")
 	}
+	var body io.Reader = strings.NewReader(w.body.String())
+	if w.cut {
+		body = io.MultiReader(strings.NewReader(w.body.String()[:5]), iotest.ErrReader(io.ErrUnexpectedEOF))
+	}
 	return &http.Response{
 		StatusCode: w.status, Header: w.header, Request: r, ProtoMajor: 1, ProtoMinor: 1,
-		Body: io.NopCloser(strings.NewReader(w.body.String())), ContentLength: -1,
+		Body: io.NopCloser(body), ContentLength: -1,
 	}, nil
 }
 
@@ -74,7 +83,7 @@ func with(t *testing.T, handler func(w *reply, r *http.Request) bool, test func(
 		a := &api{handler: func(w *reply, r *http.Request) {
 			switch {
 			case handler(w, r):
-			case r.URL.Path == "/users/acme":
+			case strings.EqualFold(r.URL.Path, "/users/acme"):
 				w.json(200, `{"login":"Acme","id":42,"type":"Organization"}`)
 			default:
 				w.json(404, `{"message":"Not Found","status":"404"}`)
@@ -104,17 +113,21 @@ func version(id int, tags ...string) string {
 		id, id, created, created, list)
 }
 
-// list answers with a page of versions from the highest number down to 1.
+// list answers with a page of these versions, as GitHub does.
 func list(w *reply, r *http.Request, ids []int) {
+	listOf(w, r, "/organizations/42/packages/container/app/versions?per_page=100", ids, func(id int) string { return version(id) })
+}
+
+func listOf(w *reply, r *http.Request, at string, ids []int, row func(int) string) {
 	page, _ := strconv.Atoi(r.URL.Query().Get("page"))
 	page = max(page, 1)
 	from, to := min((page-1)*100, len(ids)), min(page*100, len(ids))
 	rows := make([]string, 0, 100)
 	for _, id := range ids[from:to] {
-		rows = append(rows, version(id))
+		rows = append(rows, row(id))
 	}
 	link := func(n int, rel string) string {
-		return fmt.Sprintf(`<https://api.github.com/organizations/42/packages/container/app/versions?per_page=100&page=%d>; rel="%s"`, n, rel)
+		return fmt.Sprintf(`<https://api.github.com%s&page=%d>; rel="%s"`, at, n, rel)
 	}
 	if last := (len(ids) + 99) / 100; page < last {
 		w.header.Set("Link", link(page+1, "next")+", "+link(last, "last"))
@@ -152,4 +165,18 @@ func TestAllVersions(t *testing.T) {
 			t.Errorf("the first is %+v", v)
 		}
 	})
+}
+
+func unzipped(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if z, err := gzip.NewReader(bytes.NewReader(data)); err == nil {
+		if data, err = io.ReadAll(z); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return string(data)
 }

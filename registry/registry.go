@@ -73,6 +73,7 @@ type Host struct {
 
 	maxChunk    atomic.Int64 // the rule, or less if a 416 said so
 	noReferrers atomic.Bool  // the API was asked and is not there
+	selfMounts  atomic.Bool  // a mount into its own repository was seen to find a blob
 	fallback    keyedMutex   // one writer at a time of each referrers tag
 
 	signedMu sync.Mutex

@@ -125,9 +125,15 @@ func (u *upload) start(ctx context.Context, mount []string) (oci.Stored, error) 
 	q := request{
 		method: http.MethodPost, url: u.repo.url("blobs", "uploads/"),
 		header: http.Header{"Content-Length": {"0"}},
-		call:   transport.Call{Op: "start upload", Target: u.target, Scopes: scopes},
+		call:   transport.Call{Op: "start upload", Target: u.target, Scopes: scopes, Bulk: from == u.repo.name},
 	}
 	q.url.RawQuery = url.Values{"mount": {u.desc.Digest.String()}, "from": {from}}.Encode()
+	there := func() bool { return false }
+	if from == u.repo.name {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		there = u.probe(ctx)
+	}
 	resp, err := u.repo.host.do(ctx, q)
 	if err != nil && mountRefused(err) {
 		// Not every registry answers a mount that it cannot do with a session.
@@ -141,6 +147,7 @@ func (u *upload) start(ctx context.Context, mount []string) (oci.Stored, error) 
 	discard(resp)
 	if resp.StatusCode == http.StatusCreated {
 		if from == u.repo.name {
+			u.repo.host.selfMounts.Store(true)
 			return oci.StoredExisting, nil
 		}
 		return oci.StoredMount, nil
@@ -152,14 +159,26 @@ func (u *upload) start(ctx context.Context, mount []string) (oci.Stored, error) 
 	if err != nil {
 		return "", fmt.Errorf("start upload %s: %w", u.target, err)
 	}
-	if u.desc.Size >= probeSize && from == u.repo.name {
-		// Where a mount from the same repository says nothing, one more request
-		// saves sending what is there.
-		if _, err := u.repo.ResolveBlob(ctx, u.desc.Digest); err == nil {
-			return oci.StoredExisting, nil
-		}
+	if there() {
+		return oci.StoredExisting, nil
 	}
 	return "", nil
+}
+
+// probe asks whether a large blob is there, beside the request that opens the
+// session, so that it takes no time. Registries differ in what a mount into the
+// blob's own repository tells, and one small request may save sending much. The
+// function that it returns waits for the answer.
+func (u *upload) probe(ctx context.Context) (there func() bool) {
+	if u.desc.Size < probeSize || u.repo.host.selfMounts.Load() {
+		return func() bool { return false }
+	}
+	answer := make(chan bool, 1)
+	go func() {
+		_, err := u.repo.ResolveBlob(ctx, u.desc.Digest)
+		answer <- err == nil
+	}()
+	return func() bool { return <-answer }
 }
 
 // mountRefused tells a refusal of the mount from a refusal of the upload. The

@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"syscall"
 
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 )
 
-// blob copies one blob, once however many manifests name it.
-func (c *copier) blob(ctx context.Context, d oci.Descriptor) error {
+// blob copies one blob, once however many manifests name it. Where it pays to fetch
+// it in pieces, they are of about the size given.
+func (c *copier) blob(ctx context.Context, d oci.Descriptor, piece int64) error {
 	if oci.IsForeign(d) {
 		return nil // it is fetched from the URLs that it names
 	}
@@ -28,7 +28,7 @@ func (c *copier) blob(ctx context.Context, d oci.Descriptor) error {
 			c.count(func(r *Result) { r.Uploaded++; r.Bytes += d.Size })
 			return nil
 		}
-		stored, bytes, err := c.move(ctx, d)
+		stored, bytes, err := c.move(ctx, d, piece)
 		if err != nil {
 			return err
 		}
@@ -53,22 +53,12 @@ func (c *copier) blob(ctx context.Context, d oci.Descriptor) error {
 	})
 }
 
-// acquire waits for a slot to move bytes in.
-func (c *copier) acquire(ctx context.Context) (release func(), err error) {
-	select {
-	case c.slots <- struct{}{}:
-		return func() { <-c.slots }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // move brings a blob to the target and returns how, and how many bytes that took.
-func (c *copier) move(ctx context.Context, d oci.Descriptor) (oci.Stored, int64, error) {
+func (c *copier) move(ctx context.Context, d oci.Descriptor, piece int64) (oci.Stored, int64, error) {
 	if stager, ok := c.dst.(Stager); ok {
-		return c.download(ctx, stager, d)
+		return c.download(ctx, stager, d, piece)
 	}
-	release, err := c.acquire(ctx)
+	release, err := c.room.acquire(ctx, d.Size)
 	if err != nil {
 		return "", 0, err
 	}
@@ -92,12 +82,12 @@ func (c *copier) move(ctx context.Context, d oci.Descriptor) (oci.Stored, int64,
 		if m == nil {
 			m = startMeter(c.opts.Progress, d)
 		}
-		if _, file := body.(syscall.Conn); !file && offset == 0 {
-			// A file goes out untouched, so that the kernel can send it; the registry
-			// checks it. What comes from a network is checked here, so that the error
-			// names the side that was wrong.
+		if c.dstHost == "" && offset == 0 {
 			body = newCheckedBody(body, d)
 		}
+		// A registry checks what it gets. It need not be done twice: a file goes out
+		// untouched, so that the kernel can send it, and what comes from another
+		// registry is not hashed on its way through.
 		return m.watch(body, offset), nil
 	})
 	if errors.Is(err, oci.ErrIntegrity) {
@@ -106,15 +96,28 @@ func (c *copier) move(ctx context.Context, d oci.Descriptor) (oci.Stored, int64,
 	return stored, d.Size, err
 }
 
-// blame finds out whether a refusal of wrong bytes is the fault of a source on this
-// machine, whose files were sent unread.
+// blame finds out whether a refusal of wrong bytes is the fault of the source, whose
+// bytes were sent unread.
 func (c *copier) blame(ctx context.Context, d oci.Descriptor, refusal error) error {
+	verify := c.verifySource
 	if local, ok := c.src.(Checker); ok {
-		if err := local.VerifyBlob(ctx, d); errors.Is(err, oci.ErrIntegrity) {
-			return err
-		}
+		verify = local.VerifyBlob
+	}
+	if err := verify(ctx, d); errors.Is(err, oci.ErrIntegrity) {
+		return err
 	}
 	return refusal
+}
+
+func (c *copier) verifySource(ctx context.Context, d oci.Descriptor) error {
+	body, err := c.src.Blob(ctx, d, 0, -1)
+	if err != nil {
+		return err
+	}
+	checked := newCheckedBody(body, d)
+	defer checked.Close()
+	_, err = copyBody(ctx, io.Discard, checked)
+	return err
 }
 
 // mountable lists repositories of the target's host that may have the blob: the
@@ -181,7 +184,7 @@ func readBlob(ctx context.Context, src Source, d oci.Descriptor) ([]byte, error)
 }
 
 // download copies a blob into a stage, piece by piece where that pays.
-func (c *copier) download(ctx context.Context, stager Stager, d oci.Descriptor) (oci.Stored, int64, error) {
+func (c *copier) download(ctx context.Context, stager Stager, d oci.Descriptor, piece int64) (oci.Stored, int64, error) {
 	stage, err := stager.Stage(ctx, d)
 	if err != nil {
 		return "", 0, err
@@ -193,7 +196,7 @@ func (c *copier) download(ctx context.Context, stager Stager, d oci.Descriptor) 
 	defer m.end()
 	missing := stage.Missing()
 	m.moved.Store(d.Size - total(missing))
-	err = c.fill(ctx, stage, d, c.pieces(missing), m)
+	err = c.fill(ctx, stage, d, c.pieces(missing, piece), m)
 	if errors.Is(err, oci.ErrNoRanges) {
 		err = c.fill(ctx, stage, d, []Span{{Offset: 0, Length: d.Size}}, m)
 	}
@@ -218,29 +221,6 @@ func total(spans []Span) int64 {
 	return n
 }
 
-// Pieces of a blob are worth a request each where the way to the registry is long.
-// On a short way one stream is as fast and costs less.
-const (
-	pieceSize    = 8 << 20
-	farRoundTrip = 8e6 // nanoseconds
-)
-
-// pieces cuts what is missing into the ranges to ask for.
-func (c *copier) pieces(missing []Span) []Span {
-	if c.srcHost == "" || c.roundTrip < farRoundTrip {
-		return missing
-	}
-	var out []Span
-	for _, s := range missing {
-		for s.Length > pieceSize+pieceSize/2 {
-			out = append(out, Span{Offset: s.Offset, Length: pieceSize})
-			s.Offset, s.Length = s.Offset+pieceSize, s.Length-pieceSize
-		}
-		out = append(out, s)
-	}
-	return out
-}
-
 // fill fetches spans into the stage, several at a time. The spans are taken in
 // order, so that what arrives stays close together and can be hashed early.
 func (c *copier) fill(ctx context.Context, stage *Stage, d oci.Descriptor, spans []Span, m *meter) error {
@@ -249,7 +229,7 @@ func (c *copier) fill(ctx context.Context, stage *Stage, d oci.Descriptor, spans
 	failed := make(chan error, len(spans))
 	started := 0
 	for _, s := range spans {
-		release, err := c.acquire(ctx)
+		release, err := c.room.acquire(ctx, s.Length)
 		if err != nil {
 			failed <- err
 			started++
@@ -297,7 +277,9 @@ func copySpan(ctx context.Context, stage *Stage, s Span, body io.Reader, m *mete
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		n, err := body.Read((*buf)[:min(int64(len(*buf)), s.Offset+s.Length-at)])
+		// A connection gives little at a time, with TLS at most 16 KiB; a file is
+		// written in larger steps.
+		n, err := io.ReadFull(body, (*buf)[:min(int64(len(*buf)), s.Offset+s.Length-at)])
 		if n > 0 {
 			if _, err := stage.WriteAt((*buf)[:n], at); err != nil {
 				return err
@@ -307,10 +289,10 @@ func copySpan(ctx context.Context, stage *Stage, s Span, body io.Reader, m *mete
 				m.moved.Add(int64(n))
 			}
 		}
-		switch {
-		case err == io.EOF && at < s.Offset+s.Length:
-			return io.ErrUnexpectedEOF
-		case err != nil && err != io.EOF:
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
 			return err
 		}
 	}

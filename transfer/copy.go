@@ -31,15 +31,14 @@ type Options struct {
 	NoClobber bool
 	// DryRun reads manifests and counts what would be moved, and moves nothing.
 	DryRun bool
-	// Jobs is how many blobs, or pieces of one, move at once. Zero means 16.
+	// Jobs is how many blobs, or pieces of one, move at once. Zero means 16 large
+	// ones, or up to 64 small ones, which wait for answers more than they move.
 	Jobs int
 	// Progress is told what happens, from several goroutines. It must not block.
 	Progress func(Event)
 	// Memory is what is known of registries from earlier copies. Nil knows nothing.
 	Memory *Memory
 }
-
-const defaultJobs = 16
 
 // ErrTagExists says that a tag is taken and [Options.NoClobber] keeps it.
 var ErrTagExists = errors.New("the tag names another image")
@@ -95,7 +94,7 @@ type copier struct {
 	dstHost, dstRepo string
 	validates        bool
 	roundTrip        time.Duration
-	slots            chan struct{} // one for each blob, or piece of one, that may move
+	room             *room
 
 	mu     sync.Mutex
 	result Result
@@ -111,12 +110,8 @@ type task struct {
 }
 
 func newCopier(src Source, dst Target, opts Options) *copier {
-	jobs := opts.Jobs
-	if jobs <= 0 {
-		jobs = defaultJobs
-	}
 	c := &copier{
-		src: src, dst: dst, opts: opts, slots: make(chan struct{}, jobs),
+		src: src, dst: dst, opts: opts, room: newRoom(opts.Jobs),
 		nodes: map[oci.Digest]*task{}, blobs: map[oci.Digest]*task{},
 	}
 	if l, ok := src.(Locator); ok {
@@ -290,8 +285,9 @@ func (c *copier) content(ctx context.Context, m *oci.Manifest) error {
 		}
 	}
 	slices.SortStableFunc(blobs, func(a, b oci.Descriptor) int { return cmp.Compare(b.Size, a.Size) })
+	piece := pieceSize(blobs)
 	for _, d := range blobs {
-		group.Go(func() error { return c.blob(ctx, d) })
+		group.Go(func() error { return c.blob(ctx, d, piece) })
 	}
 	for _, d := range m.Manifests {
 		if oci.IsManifestType(d.MediaType) {
@@ -385,7 +381,7 @@ func (c *copier) supply(ctx context.Context, m *oci.Manifest, digests []oci.Dige
 		if e.Kind == oci.EdgeChild {
 			group.Go(func() error { return c.child(ctx, d) })
 		} else {
-			group.Go(func() error { return c.blob(ctx, d) })
+			group.Go(func() error { return c.blob(ctx, d, maxPiece) })
 		}
 	}
 	return group.Wait()

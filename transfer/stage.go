@@ -18,7 +18,7 @@ import (
 )
 
 // copyBuffers holds buffers of a size at which system calls cost next to nothing.
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 512<<10); return &b }}
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 
 // Stage is a blob that is being written. It lies beside its final name, under a
 // name that is no blob's, together with a note of what of it is there; so a later

@@ -52,7 +52,7 @@ func FuzzStage(f *testing.F) {
 func BenchmarkStage(b *testing.B) {
 	data := ghcrtest.RandomLayer(12, 64<<20)
 	d := describe(data, digest.SHA256)
-	const buffer = 512 << 10
+	const buffer = 256 << 10
 	write := func(b *testing.B, s *transfer.Stage, piece transfer.Span) {
 		for _, span := range cut(piece.Length, buffer) {
 			span.Offset += piece.Offset

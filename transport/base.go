@@ -9,11 +9,7 @@ import (
 // bulkConnections is how many connections to one host are kept for more content.
 // How many are open at once is up to the caller, since a request that waited for
 // one here would wait within its time limit.
-const bulkConnections = 32
-
-// bulkBuffer is how much is read or written at once. The standard library's 4 KiB
-// cost a system call for each.
-const bulkBuffer = 256 << 10
+const bulkConnections = 64
 
 func newTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
@@ -37,12 +33,12 @@ func controlTransport() *http.Transport {
 }
 
 // bulkTransport carries content over HTTP/1.1: one HTTP/2 connection would make
-// all streams share one congestion window.
+// all streams share one congestion window. Its buffers are the small ones of the
+// standard library, which large reads go past and files that the kernel sends must
+// not go through.
 func bulkTransport() *http.Transport {
 	t := newTransport()
 	t.MaxIdleConnsPerHost = bulkConnections
-	t.WriteBufferSize = bulkBuffer
-	t.ReadBufferSize = bulkBuffer
 	t.Protocols = new(http.Protocols)
 	t.Protocols.SetHTTP1(true)
 	return t

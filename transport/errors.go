@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -45,7 +46,7 @@ type Error struct {
 	Err           error // why there was no answer
 
 	challenges []challenge
-	header     http.Header
+	scopes     []string      // of the token, where the answer told; else nil
 	limit      RateLimitInfo // zero if nothing was told
 	paced      bool          // the gate is closed until it may be tried again
 	final      bool          // it was not sent, for it would have to wait too long
@@ -197,13 +198,19 @@ func (e *Error) readBody(body []byte) {
 	}
 }
 
+// pattern is a regular expression that is compiled when it is first needed, which
+// for most requests is never.
+func pattern(s string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
+}
+
 // secretPattern finds GitHub's tokens, bearer and basic credentials, and the
 // signatures of URLs in text that a server or library made.
-var secretPattern = regexp.MustCompile(`(?i)\b(?:gh[pousr]_[A-Za-z0-9_]+|github_pat_[A-Za-z0-9_]+)|Z2(?-i:h[wv1zy]X|l0aHViX3BhdF)[A-Za-z0-9+/=_-]+|token\\?"\s*:\s*\\?"[^"\\]+|\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|\b(sig|hmac|signature|token|x-amz-[a-z-]+)=[^&\s"']+`)
+var secretPattern = pattern(`(?i)\b(?:gh[pousr]_[A-Za-z0-9_]+|github_pat_[A-Za-z0-9_]+)|Z2(?-i:h[wv1zy]X|l0aHViX3BhdF)[A-Za-z0-9+/=_-]+|token\\?"\s*:\s*\\?"[^"\\]+|\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|\b(sig|hmac|signature|token|x-amz-[a-z-]+)=[^&\s"']+`)
 
 // redact also takes away what would steer a terminal.
 func redact(s string) string {
-	s = secretPattern.ReplaceAllString(s, placeholder)
+	s = secretPattern().ReplaceAllString(s, placeholder)
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '

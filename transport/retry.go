@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -144,7 +143,7 @@ func isNetwork(err error) bool {
 	return true
 }
 
-var ghcrRetryAfter = regexp.MustCompile(`retry-after:\s*((?:[0-9.]+(?:ns|us|µs|μs|ms|s|m|h))+)`)
+var ghcrRetryAfter = pattern(`retry-after:\s*((?:[0-9.]+(?:ns|us|µs|μs|ms|s|m|h))+)`)
 
 // retryAfter reads for how long a server asks to wait: a header in seconds or as a
 // date, or the text in GHCR's body (docs/quirks.md#registry-read-limit). Where there are
@@ -156,7 +155,7 @@ func retryAfter(header, message string, now time.Time) time.Duration {
 	} else if date, err := http.ParseTime(header); err == nil {
 		wait = date.Sub(now)
 	}
-	if m := ghcrRetryAfter.FindStringSubmatch(message); m != nil {
+	if m := ghcrRetryAfter().FindStringSubmatch(message); m != nil {
 		if d, err := time.ParseDuration(m[1]); err == nil {
 			wait = max(wait, d)
 		}

@@ -84,7 +84,7 @@ type Call struct {
 	Op     string  // what is done, for errors: "put blob"
 	Target string  // what it is done to, for errors: "ghcr.io/acme/app@sha256:…"
 	Scopes []Scope // what a token must allow; the first is the repository of the request
-	Bulk   bool    // it moves content
+	Bulk   bool    // it moves content, or comes just before what does: one connection for both
 	Upload bool    // its body is content, and the answer may take long
 	NoAuth bool    // the URL itself is the permission; never send a credential
 	// API says that it is for GitHub's REST API, which takes a GitHub token as it is,

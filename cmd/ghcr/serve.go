@@ -24,9 +24,10 @@ type serveConfig struct {
 		Repository string   `json:"repository"`
 	} `json:"accounts"`
 	Owners []struct {
-		Login string `json:"login"`
-		ID    int64  `json:"id"`
-		Kind  string `json:"kind"`
+		Login   string `json:"login"`
+		ID      int64  `json:"id"`
+		Kind    string `json:"kind"`
+		Forbids string `json:"forbids"`
 	} `json:"owners"`
 	Packages []struct {
 		Name       string              `json:"name"`
@@ -54,7 +55,8 @@ logins. --data keeps the state in a directory, the one that --sim uses.
 
 A --config file is JSON, all of it optional:
   {"accounts": [{"login", "token", "scopes", "owners", "role", "repository"}],
-   "owners": [{"login", "id", "kind": "Organization" or "User"}],
+   "owners": [{"login", "id", "kind": "Organization" or "User",
+               "forbids": "classic" tokens, or those that are "unauthorized"}],
    "packages": [{"name": OWNER/NAME, "visibility": "private", "public" or "internal",
                  "repository": that it is linked to, "downloads": of each version,
                  "access": {REPOSITORY: "read", "write" or "admin", for its workflows}}],
