@@ -43,8 +43,9 @@ type Options struct {
 	// Observer is told of each request. Nil is told nothing.
 	Observer transport.Observer
 	// CacheDir is where is kept what saves work later: which repository has which
-	// blob, open upload sessions, and lists of the API. It holds no credential. Empty
-	// keeps this in memory, and no lists.
+	// blob, open upload sessions, manifests, and lists of the API; and what it takes
+	// to undo deletions. It holds no credential. Empty keeps this in memory, and neither
+	// lists nor undo.
 	CacheDir string
 	// ChunkSize, in bytes, uploads larger blobs in chunks; zero in one request.
 	// See [registry.Options].
@@ -61,6 +62,7 @@ type Client struct {
 	transport *transport.Client
 	packages  *packages.Client // nil where no API is known
 	memory    *transfer.Memory
+	manifests *manifestCache
 	journal   *registry.Journal
 
 	mu    sync.Mutex
@@ -75,10 +77,11 @@ func New(opts Options) (*Client, error) {
 		opts.Registry = oci.DefaultRegistry
 	}
 	opts.Registry = strings.ToLower(opts.Registry)
-	c := &Client{opts: opts, hosts: map[string]*registry.Host{}, memory: transfer.OpenMemory("")}
+	c := &Client{opts: opts, hosts: map[string]*registry.Host{}, memory: transfer.OpenMemory(""), manifests: openManifests("")}
 	if opts.CacheDir != "" {
 		c.memory = transfer.OpenMemory(filepath.Join(opts.CacheDir, "blobs"))
 		c.journal = registry.OpenJournal(filepath.Join(opts.CacheDir, "uploads"))
+		c.manifests = openManifests(filepath.Join(opts.CacheDir, "manifests"))
 	}
 	api, err := apiOf(opts)
 	if err != nil {
@@ -176,17 +179,23 @@ func (c *Client) host(name string) (*registry.Host, error) {
 	if h := c.hosts[name]; h != nil {
 		return h, nil
 	}
-	opts := registry.Options{ChunkSize: c.opts.ChunkSize, Journal: c.journal}
-	if c.isGHCR(name) {
-		opts.Rules = registry.GHCR
-	}
-	opts.PlainHTTP = c.opts.PlainHTTP && transport.IsLoopback(name)
-	h, err := registry.New(c.transport, name, opts)
+	h, err := registry.New(c.transport, name, c.registryOptions(name))
 	if err != nil {
 		return nil, err
 	}
 	c.hosts[name] = h
 	return h, nil
+}
+
+func (c *Client) registryOptions(host string) registry.Options {
+	opts := registry.Options{
+		ChunkSize: c.opts.ChunkSize, Journal: c.journal,
+		PlainHTTP: c.opts.PlainHTTP && transport.IsLoopback(host),
+	}
+	if c.isGHCR(host) {
+		opts.Rules = registry.GHCR
+	}
+	return opts
 }
 
 // ParseRef is [oci.ParseRef] with the client's default registry.

@@ -40,6 +40,7 @@ var allowedImports = map[string][]string{
 	"ghcrtest": {module + "/oci", "github.com/opencontainers/go-digest"},
 	"": {
 		module + "/oci", module + "/packages", module + "/registry", module + "/transfer", module + "/transport",
+		"golang.org/x/sync/errgroup",
 		"oras.land/oras-go/v2/registry/remote/auth",
 		"oras.land/oras-go/v2/registry/remote/credentials",
 	},

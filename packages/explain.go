@@ -14,6 +14,9 @@ import (
 // explain gives a refusal its reason, as far as the answer and the kind of token
 // tell. What is no refusal, a limit for example, stays as it is.
 func explain(err error, s subject) error {
+	if err == nil {
+		return nil
+	}
 	var known *Error
 	if errors.As(err, &known) {
 		return err

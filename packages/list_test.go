@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -210,7 +211,7 @@ func TestCutOffAnswer(t *testing.T) {
 
 // TestRESTWindow: more packages than GitHub lists at once are listed by visibility.
 func TestRESTWindow(t *testing.T) {
-	rows := map[string]int{"": 10050, "public": 10000, "private": 50}
+	rows := map[string]int{"": 10049, "public": 9999, "private": 50}
 	handler := func(w *reply, r *http.Request) bool {
 		if r.URL.Path != "/orgs/acme/packages" && r.URL.Path != "/organizations/42/packages" {
 			return false
@@ -223,12 +224,14 @@ func TestRESTWindow(t *testing.T) {
 	}
 	with(t, handler, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
 		list, err := c.List(ctx, "acme", packages.ListOptions{})
-		if err != nil || len(list) != 10050 {
+		if err != nil || len(list) != 10049 {
 			t.Errorf("%d packages, %v", len(list), err)
 		}
-		rows["public"] = 10001
-		if _, err := c.List(ctx, "acme", packages.ListOptions{}); !errors.Is(err, packages.TooMany) || !errors.Is(err, transport.ErrUnsupported) {
-			t.Errorf("got %v", err)
+		for _, n := range []int{10000, 10001} { // the former may be all that GitHub gives
+			rows["public"] = n
+			if _, err := c.List(ctx, "acme", packages.ListOptions{}); !errors.Is(err, packages.TooMany) || !errors.Is(err, transport.ErrUnsupported) {
+				t.Errorf("%d: got %v", n, err)
+			}
 		}
 	})
 }
@@ -259,10 +262,12 @@ func TestNamesAreOneSegment(t *testing.T) {
 // TestOwnerIsAskedForOnce: whatever is done afterwards.
 func TestOwnerIsAskedForOnce(t *testing.T) {
 	with(t, func(*reply, *http.Request) bool { return false }, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
-		for range 3 {
-			c.Get(ctx, "Acme", "app")
-			c.Get(ctx, "acme", "app")
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() { c.Get(ctx, "Acme", "app") })
+			wg.Go(func() { c.Get(ctx, "acme", "app") })
 		}
+		wg.Wait()
 		if n := a.count("GET /users/"); n != 1 {
 			t.Errorf("asked %d times", n)
 		}

@@ -21,19 +21,41 @@ func (c *Client) Owner(ctx context.Context, login string) (Owner, error) {
 	if key == "" || strings.ContainsAny(key, "/ ") {
 		return Owner{}, oci.Invalid("malformed owner %q: it is the login of a user or an organization", login)
 	}
-	c.mu.Lock()
-	owner, known := c.owners[key]
-	c.mu.Unlock()
-	if known {
+	owner, err := c.once(ctx, c.owners, key, request{url: c.url("users", login), op: "find the owner", target: login})
+	if err != nil {
+		return Owner{}, explain(err, subject{owner: login})
+	}
+	return owner, nil
+}
+
+// once asks for an account, unless it is known. However many want to know, one
+// request is sent.
+func (c *Client) once(ctx context.Context, known map[string]Owner, key string, q request) (Owner, error) {
+	lookup := func() (Owner, bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		owner, ok := known[key]
+		return owner, ok
+	}
+	if owner, ok := lookup(); ok {
 		return owner, nil
 	}
-	q := request{url: c.url("users", login), op: "find the owner", target: login}
+	select {
+	case c.asking <- struct{}{}:
+		defer func() { <-c.asking }()
+	case <-ctx.Done():
+		return Owner{}, context.Cause(ctx)
+	}
+	owner, ok := lookup()
+	if ok {
+		return owner, nil
+	}
 	if err := c.getJSON(ctx, q, &owner); err != nil {
-		return Owner{}, explain(err, subject{owner: login})
+		return Owner{}, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.owners[key] = owner
+	known[key] = owner
 	return owner, nil
 }
 
@@ -57,20 +79,14 @@ func (c *Client) accountOf(ctx context.Context, t transport.Token) (Owner, error
 	if t.Kind == transport.InstallationToken {
 		return Owner{}, nil
 	}
-	c.mu.Lock()
-	owner, known := c.accounts[t.ID]
-	c.mu.Unlock()
-	if known {
-		return owner, nil
+	owner, err := c.once(ctx, c.accounts, t.ID, request{url: c.url("user"), op: "find out whose the token is", token: t.ID})
+	if errors.Is(err, transport.ErrDenied) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.accounts[t.ID] = Owner{} // it is no user's
+		return Owner{}, nil
 	}
-	q := request{url: c.url("user"), op: "find out whose the token is", token: t.ID}
-	if err := c.getJSON(ctx, q, &owner); err != nil && !errors.Is(err, transport.ErrDenied) {
-		return Owner{}, explain(err, subject{})
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.accounts[t.ID] = owner
-	return owner, nil
+	return owner, explain(err, subject{})
 }
 
 // place is where the packages of an owner are for the login at hand.

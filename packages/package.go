@@ -69,6 +69,8 @@ func (c *Client) list(ctx context.Context, owner string, at place, v Visibility)
 		}
 		rows, fit := join(pages, Package.number)
 		switch {
+		case len(rows) >= listWindow:
+			return nil, &Error{Reason: TooMany, Op: q.op, Owner: owner} // or there are just so many
 		case fit, round > 0 && sameRows(before, rows, Package.number):
 			return rows, nil
 		case round == rounds-1:

@@ -61,7 +61,8 @@ type Client struct {
 	base      *url.URL // without a slash at its end
 	web       *url.URL
 
-	cache *cache
+	cache  *cache
+	asking chan struct{} // held while an account is asked for
 
 	mu       sync.Mutex
 	owners   map[string]Owner // by login in lower case
@@ -89,7 +90,7 @@ func New(t *transport.Client, opts Options) (*Client, error) {
 		}
 	}
 	return &Client{
-		transport: t, base: base, web: web, cache: openCache(opts.CacheDir, opts.CacheSize),
+		transport: t, base: base, web: web, cache: openCache(opts.CacheDir, opts.CacheSize), asking: make(chan struct{}, 1),
 		owners: map[string]Owner{}, accounts: map[string]Owner{}, seen: map[string]bool{},
 	}, nil
 }

@@ -253,19 +253,27 @@ func (c *Client) learnScopes(how login, resp *http.Response, err error) {
 	if how.kind == loginNone || !how.sort.HasScopes() {
 		return
 	}
-	var header http.Header
+	var scopes []string
 	var e *Error
 	if resp != nil {
-		header = resp.Header
+		scopes = readScopes(resp.Header)
 	} else if errors.As(err, &e) && e.Status != http.StatusUnauthorized {
-		header = e.header
+		scopes = e.scopes
 	}
-	values, ok := header[http.CanonicalHeaderKey("X-OAuth-Scopes")]
-	if !ok {
-		return
+	if scopes != nil {
+		c.scopes.Store(how.key, scopes)
+	}
+}
+
+// readScopes reads what scopes a token has (docs/quirks.md#rest-scopes). It is nil
+// if the answer does not tell, and empty if there are none.
+func readScopes(h http.Header) []string {
+	values := h.Values("X-OAuth-Scopes")
+	if values == nil {
+		return nil
 	}
 	scopes := strings.FieldsFunc(strings.Join(values, ","), func(r rune) bool { return r == ',' || r == ' ' })
-	c.scopes.Store(how.key, scopes)
+	return append([]string{}, scopes...)
 }
 
 // outlook tells how long a request would wait here, and what is left in percent.

@@ -46,7 +46,7 @@ type Error struct {
 	Err           error // why there was no answer
 
 	challenges []challenge
-	header     http.Header
+	scopes     []string      // of the token, where the answer told; else nil
 	limit      RateLimitInfo // zero if nothing was told
 	paced      bool          // the gate is closed until it may be tried again
 	final      bool          // it was not sent, for it would have to wait too long

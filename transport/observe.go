@@ -53,7 +53,7 @@ func (e *bodyError) Unwrap() error { return e.err }
 
 // observe sends the request, bounds how long it may take, and tells of it. Beyond
 // it lies the network.
-func (c *Client) observe(req *http.Request, call Call, attempt int, waited time.Duration) (*http.Response, error) {
+func (c *Client) observe(req *http.Request, call Call, how login, attempt int, waited time.Duration) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	x := &exchange{
 		client: c, cancel: cancel, began: time.Now(),
@@ -92,7 +92,7 @@ func (c *Client) observe(req *http.Request, call Call, attempt int, waited time.
 	x.told.Status = resp.StatusCode
 	x.told.RequestID = resp.Header.Get("X-GitHub-Request-Id")
 	if info, ok := readRateLimit(resp.Header, time.Now()); ok {
-		info.Host = req.URL.Host
+		info.Host, info.Credential = req.URL.Host, how.label
 		x.told.RateLimit = info
 	}
 	body := x.watchResponse(resp.Body)
@@ -100,7 +100,7 @@ func (c *Client) observe(req *http.Request, call Call, attempt int, waited time.
 	if resp.StatusCode >= 400 {
 		body.quiet = true // until it is known what the refusal means
 		e := decodeError(req, call, resp)
-		e.header, e.limit = resp.Header, x.told.RateLimit
+		e.scopes, e.limit = readScopes(resp.Header), x.told.RateLimit
 		x.told.Limited = e.rateLimited()
 		x.finish(nil)
 		if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {

@@ -124,7 +124,7 @@ func (c *Client) pace(req *http.Request, call Call, how login, attempt int) (*ht
 			n.Waited += waited
 		}
 	})
-	resp, err := c.observe(req, call, attempt, waited)
+	resp, err := c.observe(req, call, how, attempt, waited)
 	c.account(g, req, t, resp, err)
 	return resp, err
 }
@@ -152,10 +152,16 @@ func pointsOf(method string) int {
 func (c *Client) enter(g *gate, req *http.Request, call Call, how login) (ticket, time.Duration, error) {
 	ctx, began := req.Context(), time.Now()
 	t := ticket{points: pointsOf(req.Method), resource: resourceOf(call)}
+	held := false
 	select {
 	case g.turn <- struct{}{}:
-	case <-ctx.Done():
-		return t, 0, context.Cause(ctx)
+	default:
+		held = true
+		select {
+		case g.turn <- struct{}{}:
+		case <-ctx.Done():
+			return t, 0, context.Cause(ctx)
+		}
 	}
 	defer func() { <-g.turn }()
 	for told := WaitReason(""); ; {
@@ -165,8 +171,12 @@ func (c *Client) enter(g *gate, req *http.Request, call Call, how login) (ticket
 		if wait <= 0 {
 			t.number = g.budget.send(now, t.resource, t.points)
 			g.mu.Unlock()
+			if !held {
+				return t, 0, nil
+			}
 			return t, now.Sub(began), nil
 		}
+		held = true
 		because, changed := g.budget.because, g.changed
 		g.mu.Unlock()
 		if wait != forever && wait > c.opts.MaxWait {
@@ -244,8 +254,10 @@ func (c *Client) account(g *gate, req *http.Request, t ticket, resp *http.Respon
 		e.paced = true
 	}
 	until := g.budget.until
-	close(g.changed)
-	g.changed = make(chan struct{})
+	if g.budget.api {
+		close(g.changed)
+		g.changed = make(chan struct{})
+	}
 	g.mu.Unlock()
 	c.gates.count(req.URL.Host, func(n *Counts) {
 		switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -611,6 +612,38 @@ func TestOnceIsNotSentAgain(t *testing.T) {
 			t.Errorf("%d requests, %v", len(g.seen), err)
 		}
 	})
+}
+
+// TestTokensAreNotTold: no token of a pool is in an error, a log, or what an
+// observer is told, even if the API repeats it.
+func TestTokensAreNotTold(t *testing.T) {
+	for _, prefix := range []string{"ghp_", "gho_", "ghu_", "ghs_", "github_pat_", "0123456789abcdef0123456789abcdef"} {
+		synctest.Test(t, func(t *testing.T) {
+			secret := prefix + "CanaryCa"
+			var log strings.Builder
+			w := &watcher{}
+			c, err := transport.New(transport.Options{
+				Observer: w, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), MaxWait: time.Hour,
+				Credentials: transport.Pool{"api.github.com": {{Password: transport.NewSecret(secret), Source: "GH_TOKEN"}, {Password: transport.NewSecret(secret + "2"), Source: "B"}}},
+				Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+					body := `{"message":"You have exceeded a secondary rate limit with ` + r.Header.Get("Authorization") + `"}`
+					return &http.Response{StatusCode: 403, Body: io.NopCloser(strings.NewReader(body)), Request: r, Header: http.Header{"X-Oauth-Scopes": {"repo"}}}, nil
+				}),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = ask(t.Context(), c, "GET", transport.Call{})
+			scope := ask(t.Context(), c, "GET", transport.Call{Needs: []string{transport.ScopeDelete}})
+			tokens, _ := c.Tokens(t.Context(), "api.github.com")
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			all := fmt.Sprintf("%v %+v %#v %v %#v %s %+v %+v %+v %+v %+v", err, err, err, scope, scope, log.String(), w.exchanges, w.waits, tokens, c.RateLimits(), c.Counts())
+			if strings.Contains(all, "CanaryCa") || !strings.Contains(all, "GH_TOKEN") || len(w.waits) == 0 {
+				t.Errorf("%s: it is in %s", prefix, all)
+			}
+		})
+	}
 }
 
 // TestFreeCallsDoNotWait: asking for the limits is possible while they are used up.
