@@ -37,7 +37,7 @@ func (c *Client) limits(ctx context.Context, token string) ([]transport.RateLimi
 		err = decode(q, body, &answer)
 	}
 	if err != nil {
-		return nil, nil, explain(err, subject{})
+		return nil, nil, explain(err, subject{owner: c.Host()})
 	}
 	var list []transport.RateLimitInfo
 	for name, r := range answer.Resources {
