@@ -28,7 +28,8 @@ type DeleteOptions struct {
 	// Wait is for how long to wait for the Packages API to list what was just pushed;
 	// 30 s if zero.
 	Wait time.Duration
-	// Report is told of each item when its outcome is known. Nil is told nothing.
+	// Report is told of each item when its outcome is known, and of one that had to be
+	// restored a second time. Nil is told nothing.
 	Report func(DeleteResult)
 }
 
@@ -43,6 +44,8 @@ type DeletePlan struct {
 	opts     DeleteOptions
 	refs     []oci.ImageRef // as they were resolved: with digest
 	refusals []error
+	seen     *view
+	fresh    bool // it was made a moment ago, to be applied at once
 }
 
 // DeleteItem is one manifest that goes.
@@ -87,6 +90,7 @@ func (c *Client) Delete(ctx context.Context, opts DeleteOptions, refs ...oci.Ima
 	if err != nil {
 		return nil, err
 	}
+	plan.fresh = true
 	return plan.Apply(ctx)
 }
 
@@ -146,7 +150,7 @@ func (s *subject) planDelete(ctx context.Context, opts DeleteOptions, refs []oci
 		if err != nil {
 			return false, err
 		}
-		plan = &DeletePlan{Image: s.image, subject: s, opts: opts}
+		plan = &DeletePlan{Image: s.image, subject: s, opts: opts, seen: v}
 		roots, err := plan.resolve(v, refs)
 		if err != nil {
 			return false, err
