@@ -209,27 +209,18 @@ func (s *subject) removal(ctx context.Context, v *view, roots []oci.Digest, refe
 			nodes[i] = v.graph.Node(d)
 		}
 		r := v.graph.Removal(nodes, referrers)
-		gone := map[oci.Digest]bool{}
+		var keepers []oci.Digest
 		for _, k := range slices.Concat(r.Needed, r.Kept) {
 			for _, n := range slices.Concat(k.Parents, k.Subjects, k.Unread) {
-				version := v.versions[n.Digest]
-				if version == nil || checked[n.Digest] || len(n.Tags) > 0 || slices.Contains(roots, n.Digest) {
-					continue
-				}
-				checked[n.Digest] = true
-				_, err := s.api.Version(ctx, s.owner, s.name, version.ID)
-				switch {
-				case errors.Is(err, ErrNotFound):
-					gone[n.Digest] = true
-				case err != nil:
-					return r, err
+				if !checked[n.Digest] {
+					checked[n.Digest] = true
+					keepers = append(keepers, n.Digest)
 				}
 			}
 		}
-		if len(gone) == 0 {
-			return r, nil
+		if dropped, err := s.dropGone(ctx, v, keepers); err != nil || !dropped {
+			return r, err
 		}
-		v.drop(gone)
 	}
 }
 
