@@ -28,7 +28,8 @@ type DeleteOptions struct {
 	// Wait is for how long to wait for the Packages API to list what was just pushed;
 	// 30 s if zero.
 	Wait time.Duration
-	// Report is told of each item when its outcome is known. Nil is told nothing.
+	// Report is told of each item when its outcome is known, and of one that had to be
+	// restored a second time. Nil is told nothing.
 	Report func(DeleteResult)
 }
 
@@ -43,6 +44,8 @@ type DeletePlan struct {
 	opts     DeleteOptions
 	refs     []oci.ImageRef // as they were resolved: with digest
 	refusals []error
+	seen     *view
+	fresh    bool // it was made a moment ago, to be applied at once
 }
 
 // DeleteItem is one manifest that goes.
@@ -87,6 +90,7 @@ func (c *Client) Delete(ctx context.Context, opts DeleteOptions, refs ...oci.Ima
 	if err != nil {
 		return nil, err
 	}
+	plan.fresh = true
 	return plan.Apply(ctx)
 }
 
@@ -146,7 +150,7 @@ func (s *subject) planDelete(ctx context.Context, opts DeleteOptions, refs []oci
 		if err != nil {
 			return false, err
 		}
-		plan = &DeletePlan{Image: s.image, subject: s, opts: opts}
+		plan = &DeletePlan{Image: s.image, subject: s, opts: opts, seen: v}
 		roots, err := plan.resolve(v, refs)
 		if err != nil {
 			return false, err
@@ -205,27 +209,18 @@ func (s *subject) removal(ctx context.Context, v *view, roots []oci.Digest, refe
 			nodes[i] = v.graph.Node(d)
 		}
 		r := v.graph.Removal(nodes, referrers)
-		gone := map[oci.Digest]bool{}
+		var keepers []oci.Digest
 		for _, k := range slices.Concat(r.Needed, r.Kept) {
 			for _, n := range slices.Concat(k.Parents, k.Subjects, k.Unread) {
-				version := v.versions[n.Digest]
-				if version == nil || checked[n.Digest] || len(n.Tags) > 0 || slices.Contains(roots, n.Digest) {
-					continue
-				}
-				checked[n.Digest] = true
-				_, err := s.api.Version(ctx, s.owner, s.name, version.ID)
-				switch {
-				case errors.Is(err, ErrNotFound):
-					gone[n.Digest] = true
-				case err != nil:
-					return r, err
+				if !checked[n.Digest] {
+					checked[n.Digest] = true
+					keepers = append(keepers, n.Digest)
 				}
 			}
 		}
-		if len(gone) == 0 {
-			return r, nil
+		if dropped, err := s.dropGone(ctx, v, keepers); err != nil || !dropped {
+			return r, err
 		}
-		v.drop(gone)
 	}
 }
 

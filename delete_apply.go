@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,7 +20,9 @@ import (
 // meet all others too ends the run.
 //
 // Nobody can keep others from pushing between a look and the deletion that follows
-// it: an image that begins to be shared in that moment goes all the same.
+// it. So at the end the tags are looked at once more, and what an index has begun to
+// list meanwhile is restored. A tag that is put on an image in the moment before it is
+// deleted is lost.
 //
 // Errors: those of [DeletePlan.Err] and [*ChangedError], with nothing done; the cause
 // if nothing was deleted; else [*PartialError]. The result is there beside an error
@@ -33,16 +36,37 @@ func (p *DeletePlan) Apply(ctx context.Context) (*Deletion, error) {
 	if len(p.Items) == 0 {
 		return &Deletion{}, nil
 	}
-	if err := p.recheck(ctx); err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
+	if !p.fresh {
+		if err := p.recheck(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", op, err)
+		}
 	}
+	p.fresh = false
 	result := &Deletion{}
 	var err error
 	if result.Undo, err = s.writeUndo(p.opts.Undo, p.undo()); err != nil {
 		return nil, fmt.Errorf("%s: nothing was deleted, since it could not be undone: %w", op, err)
 	}
+	p.run(ctx, result)
+	mendErr := p.mend(ctx, result)
 	var causes []error
 	done := 0
+	for _, r := range result.Items {
+		switch {
+		case r.Outcome.good():
+			done++
+		case r.Outcome != Skipped || len(causes) == 0:
+			causes = append(causes, r.Err)
+		}
+	}
+	if mendErr != nil {
+		causes = append(causes, mendErr)
+	}
+	return result, sumUp(op, done, len(p.Items), causes)
+}
+
+// run deletes item by item.
+func (p *DeletePlan) run(ctx context.Context, result *Deletion) {
 	outcomes := map[oci.Digest]Outcome{}
 	var end error
 	for _, item := range p.Items {
@@ -55,7 +79,7 @@ func (p *DeletePlan) Apply(ctx context.Context) (*Deletion, error) {
 		case above != "":
 			r.Outcome, r.Err = Skipped, fmt.Errorf("%s stays, since %s does", p.byDigest(item.Digest), above)
 		default:
-			if r.Err = s.deleteOne(ctx, item); r.Err == nil {
+			if r.Err = p.subject.deleteOne(ctx, item); r.Err == nil {
 				r.Outcome = Done
 				break
 			}
@@ -64,18 +88,80 @@ func (p *DeletePlan) Apply(ctx context.Context) (*Deletion, error) {
 			}
 		}
 		outcomes[item.Digest] = r.Outcome
-		switch {
-		case r.Outcome.good():
-			done++
-		case r.Outcome != Skipped || ctx.Err() != nil && len(causes) == 0:
-			causes = append(causes, r.Err)
-		}
 		result.Items = append(result.Items, r)
-		if p.opts.Report != nil {
-			p.opts.Report(r)
+		p.report(r)
+	}
+}
+
+func (p *DeletePlan) report(r DeleteResult) {
+	if p.opts.Report != nil {
+		p.opts.Report(r)
+	}
+}
+
+// mend looks at the tags once more, and restores what an index that was not there
+// before lists and has just been deleted.
+func (p *DeletePlan) mend(ctx context.Context, result *Deletion) error {
+	if !slices.ContainsFunc(result.Items, func(r DeleteResult) bool { return r.Outcome == Done }) {
+		return nil
+	}
+	s := p.subject
+	needed, err := s.begun(ctx, p.seen)
+	if err != nil {
+		return fmt.Errorf("look whether somebody has begun to use what was deleted: %w", err)
+	}
+	for i := range slices.Backward(result.Items) {
+		r := &result.Items[i]
+		index := needed[r.Digest]
+		if index == nil || r.Outcome != Done {
+			continue
+		}
+		back := &restoring{subject: s}
+		item := UndoItem{Version: r.Version, Digest: r.Digest}
+		if m := r.node.Manifest; m != nil {
+			item.MediaType, item.Manifest = m.MediaType, m.Bytes()
+		}
+		changed := &ChangedError{p.byDigest(r.Digest), fmt.Sprintf("%s has begun to need it, and it was restored", nameOf(index))}
+		r.Outcome, r.Err = Changed, changed
+		if err := back.restoreOne(ctx, item, &RestoreResult{}); err != nil {
+			r.Outcome, r.Err = Failed, fmt.Errorf("%s has begun to need %s, which could not be restored: %w", nameOf(index), p.byDigest(r.Digest), err)
+		}
+		p.report(*r)
+	}
+	return nil
+}
+
+// begun returns what the indexes need that tags lead to and that were not seen before.
+func (s *subject) begun(ctx context.Context, seen *view) (map[oci.Digest]*oci.Node, error) {
+	names, err := s.repo.TagNames(ctx)
+	if ignoreNotFound(err) != nil {
+		return nil, err
+	}
+	tags, err := s.resolveTags(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	before := seen.graph.Nodes()
+	nodes, err := s.walk(ctx, slices.Clone(before), slices.Collect(maps.Values(tags)))
+	if err != nil {
+		return nil, err
+	}
+	now := &view{tags: tags}
+	now.join(nodes)
+	needed := map[oci.Digest]*oci.Node{}
+	var visit func(n, root *oci.Node)
+	visit = func(n, root *oci.Node) {
+		for _, child := range n.Children {
+			if needed[child.Digest] == nil {
+				needed[child.Digest] = root
+				visit(child, root)
+			}
 		}
 	}
-	return result, sumUp(op, done, len(p.Items), causes)
+	for _, n := range now.graph.Nodes()[len(before):] {
+		visit(n, n)
+	}
+	return needed, nil
 }
 
 // stayed returns what is above an item in the plan and was not deleted.
@@ -97,6 +183,7 @@ func (p *DeletePlan) recheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.seen = now.seen
 	gone := map[oci.Digest]bool{}
 	for _, ref := range now.Missing {
 		gone[ref.Reference.Digest] = true

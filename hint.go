@@ -29,6 +29,9 @@ func Hint(err error) string {
 	case errors.As(err, &moving):
 		return "somebody pushes or deletes just now: run it again when that is over"
 	}
+	if hint := refusalHint(err); hint != "" {
+		return hint
+	}
 	var e *transport.Error
 	if errors.As(err, &e) {
 		return exchangeHint(e)
@@ -40,6 +43,30 @@ func Hint(err error) string {
 		return "leave out --no-clobber to move the tag"
 	case errors.Is(err, ErrIntegrity) && !errors.Is(err, ErrInvalid):
 		return "nothing was stored under the wrong digest; a proxy between here and the registry may change content"
+	}
+	return ""
+}
+
+// refusalHint is for what the client itself refuses or leaves open.
+func refusalHint(err error) string {
+	var tags *TagsError
+	var needed *NeededError
+	var pending *PendingError
+	var unlisted *UnlistedError
+	var changed *ChangedError
+	switch {
+	case errors.As(err, &tags):
+		return "to delete the image with all its tags add --all-tags; to take off the one tag alone: ghcr untag"
+	case errors.As(err, &needed) && len(needed.Indexes) > 0:
+		return "to take a tag off it: ghcr untag; to delete it, delete what lists it too"
+	case errors.As(err, &needed):
+		return "name what could not be read too, if it may go, or try again later"
+	case errors.As(err, &pending):
+		return "run the same ghcr untag again; or to get the tag back: ghcr restore with the undo file"
+	case errors.As(err, &unlisted):
+		return "it was pushed just now: try again in a minute"
+	case errors.As(err, &changed):
+		return "look at it again, and decide anew"
 	}
 	return ""
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
+	"github.com/llm-dev-ops/ghcr/transport"
 )
 
 // Apply takes the tags off. GHCR cannot delete a tag, and a version goes with all its
@@ -35,6 +36,9 @@ func (p *UntagPlan) Apply(ctx context.Context) (*Untagging, error) {
 	}
 	if len(p.Items) == 0 {
 		return &Untagging{}, nil
+	}
+	if err := p.mayDelete(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
 	}
 	for _, item := range p.Items {
 		if err := p.isStill(ctx, item); err != nil {
@@ -69,6 +73,32 @@ func (p *UntagPlan) Apply(ctx context.Context) (*Untagging, error) {
 		}
 	}
 	return result, sumUp(op, len(p.Items)-len(causes), len(p.Items), causes)
+}
+
+// mayDelete refuses to begin what a token is known not to be allowed to end
+// (docs/quirks.md#rest-scopes). Of tokens without scopes it shows when it is tried, and
+// the tag is put back.
+func (p *UntagPlan) mayDelete(ctx context.Context) error {
+	s := p.subject
+	if s.api == nil || p.To != "" {
+		return nil
+	}
+	tokens, err := s.client.transport.Tokens(ctx, s.api.Host())
+	if err != nil {
+		return err
+	}
+	var refusal error
+	for _, token := range tokens {
+		missing := token.Lacks(transport.ScopeRead, transport.ScopeDelete)
+		if len(missing) == 0 {
+			return nil
+		}
+		refusal = &packages.Error{
+			Reason: packages.MissingScope, Op: "delete versions of", Owner: s.owner, Package: s.name,
+			Scope: missing[0], Token: token.Kind, Source: token.Source,
+		}
+	}
+	return refusal
 }
 
 // isStill checks that a tag points where it did.
@@ -129,8 +159,10 @@ func (u *untagging) replace(ctx context.Context) {
 	})
 	for _, r := range pending {
 		switch item := u.plan.Items[r.item]; {
+		case r.version == 0 && err != nil && ctx.Err() == nil:
+			u.errs[r.item] = u.putBack(ctx, r, err)
 		case r.version == 0:
-			u.errs[r.item] = errors.Join(&PendingError{u.plan.byTag(item.Tag), r.digest}, err)
+			u.errs[r.item] = &PendingError{u.plan.byTag(item.Tag), r.digest}
 		default:
 			u.errs[r.item] = u.finish(ctx, r)
 			u.done[r.item] = u.errs[r.item] == nil
@@ -304,7 +336,7 @@ func (u *untagging) putBack(ctx context.Context, r *replaced, cause error) error
 	if _, err := s.point(ctx, item.Tag, item.Digest); err != nil {
 		return fmt.Errorf("tag %s is on the empty manifest %s: %w; and to put it back: %w", item.Tag, r.digest, cause, err)
 	}
-	if hopeless(cause) {
+	if r.version == 0 || hopeless(cause) {
 		return fmt.Errorf("tag %s was put back, and the empty manifest %s is left over: %w", item.Tag, r.digest, cause)
 	}
 	// Without the tag it is not the last tagged version any more.

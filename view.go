@@ -53,7 +53,31 @@ func (s *subject) look(ctx context.Context, roots []oci.Digest) (*view, error) {
 		}
 	}
 	v.join(nodes)
-	return v, nil
+	_, err = s.dropGone(ctx, v, roots)
+	return v, err
+}
+
+// dropGone takes those manifests out that are only listed still, and tells whether
+// there were any.
+func (s *subject) dropGone(ctx context.Context, v *view, digests []oci.Digest) (bool, error) {
+	gone := map[oci.Digest]bool{}
+	for _, d := range digests {
+		version, n := v.versions[d], v.graph.Node(d)
+		if version == nil || len(n.Tags) > 0 {
+			continue
+		}
+		_, err := s.api.Version(ctx, s.owner, s.name, version.ID)
+		if ignoreNotFound(err) != nil {
+			return false, err
+		}
+		if err != nil {
+			gone[d] = true
+		}
+	}
+	if len(gone) > 0 {
+		v.drop(gone)
+	}
+	return len(gone) > 0, nil
 }
 
 func (v *view) join(nodes []*oci.Node) {
