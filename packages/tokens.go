@@ -58,6 +58,9 @@ func (c *Client) inspect(ctx context.Context, t transport.Token) (TokenState, er
 		state.Limits = limits
 		if date, err := http.ParseTime(header.Get("Date")); err == nil {
 			state.Ahead = time.Since(date).Round(time.Second)
+			for i := range limits {
+				limits[i].Reset = limits[i].Reset.Add(state.Ahead)
+			}
 		}
 	case errors.Is(err, transport.ErrUnauthorized), errors.Is(err, transport.ErrDenied):
 		state.Refused = err

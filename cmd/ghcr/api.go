@@ -28,7 +28,7 @@ commands, and print the answer as it is, or what --jq, --template and --json mak
 it. With --paginate a list is read to its end, and printed as one. The path is as
 GitHub documents it; a name with a slash in it is written with %2F.`,
 		Example: "  ghcr api /orgs/acme/packages/container/app/versions --paginate --jq '.[].id'\n  ghcr api /user --jq .login",
-		Args: args(cobra.ExactArgs(1)),
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if input != "" && !cmd.Flags().Changed("method") {
 				method = http.MethodPost

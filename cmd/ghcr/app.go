@@ -89,9 +89,9 @@ whose state is kept in DIR: no account and no network.`,
 	root.AddCommand(
 		a.pushCommand(), a.pullCommand(), a.copyCommand(), a.tagCommand(), a.promoteCommand(),
 		a.removeCommand(), a.untagCommand(), a.restoreCommand(), a.visibilityCommand(),
-		a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.sizeCommand(), a.catCommand(),
+		a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.checkCommand(), a.sizeCommand(), a.catCommand(),
 		a.manifestCommand(), a.blobCommand(), a.referrersCommand(),
-		a.authCommand(), a.limitsCommand(), a.apiCommand(),
+		a.authCommand(), a.limitsCommand(), a.doctorCommand(), a.apiCommand(),
 		a.serveCommand(), a.demoCommand(), a.versionCommand(), completionCommand(),
 	)
 	for _, topic := range helpTopics() {
