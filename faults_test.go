@@ -319,8 +319,56 @@ func TestWrongBytesCopiedBetweenRegistries(t *testing.T) {
 		s.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteSigned, Ref: img.Manifest.Layers[0].Digest.String(), ResponseBytes: blobSize / 3, Corrupt: true, Times: -1})
 		// The same emulator under another name is another registry to the client.
 		_, err := s.copy("acme/app:v1", "mirror.example.com/acme/app:v1", transfer.Options{})
-		if !errors.Is(err, ghcr.ErrIntegrity) {
+		if !errors.Is(err, ghcr.ErrIntegrity) || !strings.Contains(err.Error(), "source's blob") {
+			t.Errorf("got %v, want ErrIntegrity that names the source", err)
+		}
+	})
+}
+
+// TestWrongBytesOnTheWayBetweenRegistries: where the source is right when it is
+// asked again, it is not said to be wrong.
+func TestWrongBytesOnTheWayBetweenRegistries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		quirks := ghcrtest.GHCR()
+		quirks.MountSelf = false
+		s := newSandbox(t, ghcrtest.Options{Quirks: &quirks})
+		img := bigImage()
+		if err := s.server.Add("acme/app", "v1", img); err != nil {
+			t.Fatal(err)
+		}
+		s.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteSigned, Ref: img.Manifest.Layers[0].Digest.String(), ResponseBytes: blobSize / 3, Corrupt: true})
+		_, err := s.copy("acme/app:v1", "mirror.example.com/acme/app:v1", transfer.Options{})
+		if !errors.Is(err, ghcr.ErrIntegrity) || !strings.Contains(err.Error(), "changed on the way") {
+			t.Errorf("got %v, want ErrIntegrity that blames the way", err)
+		}
+		if _, err := s.copy("acme/app:v1", "mirror.example.com/acme/app:v1", transfer.Options{}); err != nil {
+			t.Errorf("again: %v", err)
+		}
+	})
+}
+
+// TestWrongBytesPulledAreReadOnce: what was hashed as it came is not fetched again to
+// find out whose fault it is.
+func TestWrongBytesPulledAreReadOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSandbox(t, ghcrtest.Options{})
+		img := bigImage()
+		if err := s.server.Add("acme/app", "v1", img); err != nil {
+			t.Fatal(err)
+		}
+		layer := img.Manifest.Layers[0].Digest.String()
+		s.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteSigned, Ref: layer, ResponseBytes: blobSize / 3, Corrupt: true, Times: -1})
+		if _, err := s.copy("acme/app:v1", "oci:"+t.TempDir(), transfer.Options{}); !errors.Is(err, ghcr.ErrIntegrity) {
 			t.Errorf("got %v, want ErrIntegrity", err)
+		}
+		reads := 0
+		for _, r := range s.log() {
+			if r.Route == ghcrtest.RouteSigned && r.Ref == layer {
+				reads++
+			}
+		}
+		if reads != 1 {
+			t.Errorf("the layer was read %d times", reads)
 		}
 	})
 }

@@ -61,9 +61,9 @@ func (b *bench) command(client string, op operation, src, dst string) []string {
 	case "skopeo":
 		plainSrc, plainDst := "--src-tls-verify=false", "--dest-tls-verify=false"
 		args = map[operation][]string{
-			push:      {"copy", "-q", "--all", plainDst, "oci:" + src + ":v1", "docker://" + dst},
-			pull:      {"copy", "-q", "--all", plainSrc, "docker://" + src, "oci:" + dst + ":v1"},
-			copyImage: {"copy", "-q", "--all", plainSrc, plainDst, "docker://" + src, "docker://" + dst},
+			push:      {"copy", "-q", "--all", "--preserve-digests", plainDst, "oci:" + src + ":v1", "docker://" + dst},
+			pull:      {"copy", "-q", "--all", "--preserve-digests", plainSrc, "docker://" + src, "oci:" + dst + ":v1"},
+			copyImage: {"copy", "-q", "--all", "--preserve-digests", plainSrc, plainDst, "docker://" + src, "docker://" + dst},
 			list:      {"list-tags", "--tls-verify=false", "docker://" + src},
 			resolve:   {"inspect", "--no-tags", "--tls-verify=false", "--format", "{{.Digest}}", "docker://" + src},
 		}[op]
@@ -74,17 +74,11 @@ func (b *bench) command(client string, op operation, src, dst string) []string {
 
 // home is where a client keeps what it remembers between runs. A row begins
 // without memory, unless it is about what a client remembers.
-type home struct {
-	dir    string
-	client string
-}
-
-// skopeoCache is where skopeo remembers blobs when it runs as root.
-const skopeoCache = "/var/lib/containers/cache"
+type home struct{ dir string }
 
 // newHome makes a home in which the client is logged in to the hosts.
 func (b *bench) newHome(ctx context.Context, client string, hosts []string) (home, error) {
-	h := home{filepath.Join(b.dir, "scratch", "home-"+client), client}
+	h := home{filepath.Join(b.dir, "scratch", "home-"+client)}
 	if err := h.forget(); err != nil {
 		return h, err
 	}
@@ -103,15 +97,13 @@ func (b *bench) newHome(ctx context.Context, client string, hosts []string) (hom
 
 func (h home) environment() []string {
 	return append(os.Environ(), "HOME="+h.dir, "XDG_CACHE_HOME="+h.dir+"/cache", "XDG_CONFIG_HOME="+h.dir+"/config",
-		"DOCKER_CONFIG="+h.dir+"/docker", "REGISTRY_AUTH_FILE="+h.dir+"/auth.json", "GHCR_TOKEN=", "GITHUB_TOKEN=", "GH_TOKEN=")
+		"DOCKER_CONFIG="+h.dir+"/docker",
+		"XDG_DATA_HOME="+h.dir+"/data", "_CONTAINERS_ROOTLESS_UID=1000", // or skopeo would remember in the system's own place
+		"REGISTRY_AUTH_FILE="+h.dir+"/auth.json", "GHCR_TOKEN=", "GITHUB_TOKEN=", "GH_TOKEN=")
 }
 
 func (h home) forget() error {
-	err := os.RemoveAll(h.dir)
-	if h.client == "skopeo" {
-		err = errors.Join(err, os.RemoveAll(skopeoCache))
-	}
-	return errors.Join(err, os.MkdirAll(h.dir, 0o755))
+	return errors.Join(os.RemoveAll(h.dir), os.MkdirAll(h.dir, 0o755))
 }
 
 // login writes the file of logins that all clients read. A registry that asks for
@@ -134,30 +126,15 @@ func (h home) login(hosts []string) error {
 
 // save keeps what the client remembers now, and returns how to go back to it.
 func (h home) save() (restore func() error, err error) {
-	places := []string{h.dir}
-	if h.client == "skopeo" {
-		places = append(places, skopeoCache)
-	}
-	for _, place := range places {
-		os.RemoveAll(place + ".saved")
-		if _, err := os.Stat(place); err == nil {
-			if err := os.CopyFS(place+".saved", os.DirFS(place)); err != nil {
-				return nil, err
-			}
-		}
+	saved := h.dir + ".saved"
+	err = os.RemoveAll(saved)
+	if err == nil {
+		err = os.CopyFS(saved, os.DirFS(h.dir))
 	}
 	return func() error {
-		for _, place := range places {
-			if err := os.RemoveAll(place); err != nil {
-				return err
-			}
-			if _, err := os.Stat(place + ".saved"); err != nil {
-				continue
-			}
-			if err := os.CopyFS(place, os.DirFS(place+".saved")); err != nil {
-				return err
-			}
+		if err := os.RemoveAll(h.dir); err != nil {
+			return err
 		}
-		return nil
-	}, nil
+		return os.CopyFS(h.dir, os.DirFS(saved))
+	}, err
 }

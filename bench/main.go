@@ -22,6 +22,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -38,7 +39,7 @@ func main() {
 	default:
 		err = run(ctx, os.Args[1:])
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -71,6 +72,14 @@ func parseSettings(args []string) (settings, error) {
 		return s, fmt.Errorf("-rows: %w", err)
 	}
 	s.clients = strings.Split(*clients, ",")
+	for _, name := range s.clients {
+		if !slices.Contains(allClients, name) {
+			return s, fmt.Errorf("-clients: there is no %q; the clients are %s", name, strings.Join(allClients, ", "))
+		}
+	}
+	if s.runs < 1 {
+		return s, fmt.Errorf("-runs %d: want 1 or more", s.runs)
+	}
 	if *rows != "" || len(s.clients) != len(allClients) || s.ghcr != "" {
 		s.out = ""
 	}
@@ -86,17 +95,13 @@ func defaultDir() string {
 	return filepath.Join(os.TempDir(), "ghcr-bench")
 }
 
-func run(ctx context.Context, args []string) (err error) {
+func run(ctx context.Context, args []string) error {
 	s, err := parseSettings(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	b := &bench{settings: s, log: os.Stderr}
-	defer func() { err = errors.Join(err, b.close()) }()
 	if err := b.setUp(ctx); err != nil {
 		return err
 	}
@@ -151,15 +156,6 @@ type bench struct {
 	log  io.Writer
 	self string            // this program, to measure with
 	bin  map[string]string // the clients' binaries
-	stop []func() error
-}
-
-func (b *bench) close() error {
-	var errs []error
-	for i := len(b.stop) - 1; i >= 0; i-- {
-		errs = append(errs, b.stop[i]())
-	}
-	return errors.Join(errs...)
 }
 
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.log, "bench: "+format+"\n", args...) }

@@ -106,7 +106,7 @@ func (t table) ours() *figures { return t.find(func(f figures) bool { return f.c
 func (t table) best() *figures {
 	var best *figures
 	for i, f := range t.figures {
-		if f.client == "ghcr" || t.row.only != nil && !slices.Contains(t.row.only, f.client) {
+		if f.client == "ghcr" {
 			continue
 		}
 		if best == nil || f.wall() < best.wall() {

@@ -20,9 +20,13 @@ func (r *Repository) ResolveBlob(ctx context.Context, d oci.Digest) (oci.Descrip
 	if _, err := oci.ParseDigest(string(d)); err != nil {
 		return oci.Descriptor{}, err
 	}
+	return r.resolveBlob(ctx, d, r.pull())
+}
+
+func (r *Repository) resolveBlob(ctx context.Context, d oci.Digest, scopes []transport.Scope) (oci.Descriptor, error) {
 	q := request{
 		method: http.MethodHead, url: r.url("blobs", d.String()),
-		call: transport.Call{Op: "resolve blob", Target: r.target(d.String()), Scopes: r.pull()},
+		call: transport.Call{Op: "resolve blob", Target: r.target(d.String()), Scopes: scopes},
 	}
 	resp, err := r.host.do(ctx, q)
 	if err != nil {

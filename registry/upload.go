@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/transport"
@@ -16,6 +17,10 @@ import (
 // probeSize is from which size on asking whether a blob is there costs less than
 // sending it in vain.
 const probeSize = 4 << 20
+
+// probeTime is for how long an upload that could begin waits for that answer. It
+// must not be held up by one that is rate limited, say.
+const probeTime = time.Second
 
 // uploadTries is how often a blob is begun anew after its session was lost.
 const uploadTries = 4
@@ -175,10 +180,18 @@ func (u *upload) probe(ctx context.Context) (there func() bool) {
 	}
 	answer := make(chan bool, 1)
 	go func() {
-		_, err := u.repo.ResolveBlob(ctx, u.desc.Digest)
+		// With the token of the upload, so that there is one for both.
+		_, err := u.repo.resolveBlob(ctx, u.desc.Digest, u.repo.push())
 		answer <- err == nil
 	}()
-	return func() bool { return <-answer }
+	return func() bool {
+		select {
+		case there := <-answer:
+			return there
+		case <-time.After(probeTime):
+			return false
+		}
+	}
 }
 
 // mountRefused tells a refusal of the mount from a refusal of the upload. The

@@ -82,11 +82,8 @@ func (c *copier) move(ctx context.Context, d oci.Descriptor, piece int64) (oci.S
 		if m == nil {
 			m = startMeter(c.opts.Progress, d)
 		}
-		if c.dstHost == "" && offset == 0 {
-			body = newCheckedBody(body, d)
-		}
-		// A registry checks what it gets. It need not be done twice: a file goes out
-		// untouched, so that the kernel can send it, and what comes from another
+		// The target checks what it gets, and it need not be done twice: a file goes
+		// out untouched, so that the kernel can send it, and what comes from another
 		// registry is not hashed on its way through.
 		return m.watch(body, offset), nil
 	})
@@ -103,8 +100,11 @@ func (c *copier) blame(ctx context.Context, d oci.Descriptor, refusal error) err
 	if local, ok := c.src.(Checker); ok {
 		verify = local.VerifyBlob
 	}
-	if err := verify(ctx, d); errors.Is(err, oci.ErrIntegrity) {
+	switch err := verify(ctx, d); {
+	case errors.Is(err, oci.ErrIntegrity):
 		return err
+	case err == nil:
+		return fmt.Errorf("%w (the source's bytes are right when they are read again, so they were changed on the way)", refusal)
 	}
 	return refusal
 }
@@ -203,8 +203,11 @@ func (c *copier) download(ctx context.Context, stager Stager, d oci.Descriptor, 
 	if err == nil {
 		err = stage.Commit()
 	}
-	if errors.Is(err, oci.ErrIntegrity) {
-		err = c.blame(ctx, d, err)
+	if local, ok := c.src.(Checker); ok && errors.Is(err, oci.ErrIntegrity) {
+		// What came from a network was wrong as it came; a file may be asked again.
+		if wrong := local.VerifyBlob(ctx, d); errors.Is(wrong, oci.ErrIntegrity) {
+			err = wrong
+		}
 	}
 	if err != nil {
 		// What arrived stays, and the next run goes on from there.

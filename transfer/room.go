@@ -18,23 +18,27 @@ type room struct {
 
 const (
 	defaultJobs = 16
-	jobUnits    = 4       // of a large blob
-	unitSize    = 2 << 20 // of what one more unit is for
+	jobUnits    = 4 // of a large blob
+	maxJobs     = 1 << 20
 )
 
 // newRoom has room for so many jobs of any size, or for the default.
 func newRoom(jobs int) *room {
 	if jobs > 0 {
-		return &room{semaphore.NewWeighted(int64(jobs) * jobUnits), true}
+		return &room{semaphore.NewWeighted(int64(min(jobs, maxJobs)) * jobUnits), true}
 	}
 	return &room{semaphore.NewWeighted(defaultJobs * jobUnits), false}
 }
 
 // acquire waits until there is room to move so many bytes.
 func (r *room) acquire(ctx context.Context, size int64) (release func(), err error) {
-	n := min(1+size/unitSize, jobUnits)
-	if r.strict {
-		n = jobUnits
+	n := int64(jobUnits)
+	switch {
+	case r.strict:
+	case size < minPiece:
+		n = 1
+	case size < 3*minPiece:
+		n = 2
 	}
 	if err := r.units.Acquire(ctx, n); err != nil {
 		return nil, context.Cause(ctx)
@@ -52,7 +56,7 @@ const (
 )
 
 // pieceSize is the size of pieces with which all blobs of an image together use the
-// connections there are, so that none is left with a large one at the end.
+// room there is, so that none is left with a large one at the end.
 func pieceSize(blobs []oci.Descriptor) int64 {
 	var total int64
 	for _, d := range blobs {
@@ -61,14 +65,14 @@ func pieceSize(blobs []oci.Descriptor) int64 {
 	return min(max(total/manyPieces, minPiece), maxPiece)
 }
 
-// pieces cuts what is missing into ranges of about the size given.
+// pieces cuts what is missing into ranges of the size given, or somewhat more.
 func (c *copier) pieces(missing []Span, size int64) []Span {
 	if c.srcHost == "" || c.roundTrip < farRoundTrip {
 		return missing
 	}
 	var out []Span
 	for _, s := range missing {
-		for n := max((s.Length+size/2)/size, 1); n > 0; n-- {
+		for n := max(s.Length/size, 1); n > 0; n-- {
 			length := (s.Length + n - 1) / n
 			out = append(out, Span{Offset: s.Offset, Length: length})
 			s.Offset, s.Length = s.Offset+length, s.Length-length

@@ -69,9 +69,7 @@ func (c *Client) observe(req *http.Request, call Call, how login, attempt int, w
 	}
 	x.watchRequest(out, call)
 	base := c.base
-	if call.Bulk || req.URL.Scheme == "http" {
-		// Without TLS there is no HTTP/2, and what was opened for the one is good for
-		// the other.
+	if call.Bulk || c.shared && req.URL.Scheme == "http" {
 		base = c.bulk
 	}
 	resp, err := base.RoundTrip(out)

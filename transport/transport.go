@@ -116,6 +116,9 @@ type Client struct {
 	gates gates
 	base  http.RoundTripper
 	bulk  http.RoundTripper
+	// shared says that requests without TLS all go over bulk: there is no HTTP/2
+	// without, and a connection that was opened for the one is good for the other.
+	shared bool
 
 	salt      [16]byte // of the ids of tokens
 	scopes    sync.Map // []string by credential
@@ -150,7 +153,7 @@ func New(opts Options) (*Client, error) {
 	if c.base == nil {
 		c.base = controlTransport()
 		if c.bulk == nil {
-			c.bulk = bulkTransport()
+			c.bulk, c.shared = bulkTransport(), true
 		}
 	}
 	if c.bulk == nil {

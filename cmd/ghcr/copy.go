@@ -35,7 +35,7 @@ func (f *copyFlags) add(cmd *cobra.Command) {
 	flags.BoolVarP(&f.recursive, "recursive", "r", false, "with referrers and digest tags: signatures, SBOMs, attestations")
 	flags.BoolVar(&f.noClobber, "no-clobber", false, "fail rather than move a tag that is there")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be moved, and move nothing")
-	flags.IntVarP(&f.jobs, "jobs", "j", 0, "blobs, or pieces of one, at once (default 16)")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "blobs, or pieces of one, at once (default 16 large or 64 small ones)")
 	flags.StringVar(&f.chunkSize, "chunk-size", "", "upload blobs above this `SIZE`, such as 5MiB, in chunks")
 }
 
