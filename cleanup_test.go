@@ -511,8 +511,8 @@ func TestStagingTagsOfAReleasedImage(t *testing.T) {
 		if !errors.As(err, &tags) || !slices.Equal(tags.Tags, []string{"v3.2.2"}) {
 			t.Fatalf("error %v", err)
 		}
-		if _, err := s.untag("acme/app:v3.2.2-unsigned"); !errors.Is(err, ghcr.ErrConflict) {
-			t.Errorf("error %v, where the list is too late", err)
+		if _, err := s.untag("acme/app:v3.2.2-unsigned"); err != nil {
+			t.Error(err)
 		}
 		s.holds("acme/app", "v3.2.2", img)
 	})

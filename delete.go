@@ -138,15 +138,9 @@ func (c *Client) oneSubject(refs []oci.ImageRef) (*subject, error) {
 func (p *DeletePlan) Err() error { return errors.Join(p.refusals...) }
 
 func (s *subject) planDelete(ctx context.Context, opts DeleteOptions, refs []oci.ImageRef) (*DeletePlan, error) {
-	var digests []oci.Digest
-	for _, ref := range refs {
-		if ref.Reference.Digest != "" {
-			digests = append(digests, ref.Reference.Digest)
-		}
-	}
 	var plan *DeletePlan
 	err := s.patiently(ctx, cmp.Or(opts.Wait, defaultWait), func() (settled bool, err error) {
-		v, err := s.look(ctx, digests)
+		v, err := s.look(ctx, refs)
 		if err != nil {
 			return false, err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -42,6 +43,18 @@ func (v *Inventory) Version(d oci.Digest) *Version {
 		}
 	}
 	return nil
+}
+
+// Tagged returns the versions that have a tag which match says yes to, the newest
+// first.
+func (v *Inventory) Tagged(match func(tag string) bool) []*Version {
+	var list []*Version
+	for _, version := range v.Versions {
+		if slices.ContainsFunc(version.Tags, match) {
+			list = append(list, version)
+		}
+	}
+	return list
 }
 
 // Unreadable returns the versions whose manifests could not be read.

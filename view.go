@@ -1,8 +1,10 @@
 package ghcr
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -17,8 +19,9 @@ type view struct {
 	versions map[oci.Digest]*Version // none for a registry that is not GitHub's
 }
 
-// look reads a repository anew. Roots are manifests to be sure of, listed or not.
-func (s *subject) look(ctx context.Context, roots []oci.Digest) (*view, error) {
+// look reads a repository anew. It is sure to have what the references name, listed
+// or not.
+func (s *subject) look(ctx context.Context, refs []oci.ImageRef) (*view, error) {
 	v := &view{versions: map[oci.Digest]*Version{}}
 	var nodes []*oci.Node
 	if s.api != nil {
@@ -40,10 +43,13 @@ func (s *subject) look(ctx context.Context, roots []oci.Digest) (*view, error) {
 	if v.tags, err = s.resolveTags(ctx, names); err != nil {
 		return nil, err
 	}
-	wanted := slices.Clone(roots)
-	for _, d := range v.tags {
-		wanted = append(wanted, d)
+	var roots []oci.Digest
+	for _, ref := range refs {
+		if d := cmp.Or(ref.Reference.Digest, v.tags[ref.Reference.Tag]); d != "" {
+			roots = append(roots, d)
+		}
 	}
+	wanted := slices.AppendSeq(slices.Clone(roots), maps.Values(v.tags))
 	if nodes, err = s.walk(ctx, nodes, wanted); err != nil {
 		return nil, err
 	}

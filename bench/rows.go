@@ -115,9 +115,9 @@ func (b *bench) measureRow(ctx context.Context, r row, where place) (t table, er
 	if err != nil {
 		return t, err
 	}
-	to := way
+	to, server := way, direct
 	if r.two {
-		if _, to, err = open("second"); err != nil {
+		if server, to, err = open("second"); err != nil {
 			return t, err
 		}
 	}
@@ -137,7 +137,7 @@ func (b *bench) measureRow(ctx context.Context, r row, where place) (t table, er
 	}
 	racers := make([]*racer, len(b.clients))
 	for i, client := range b.clients {
-		racers[i] = &racer{bench: b, row: r, where: where, client: client, from: way, to: to}
+		racers[i] = &racer{bench: b, row: r, where: where, client: client, from: way, to: to, server: server}
 		if racers[i].home, err = b.newHome(ctx, client, []string{way, to, counted}); err != nil {
 			return t, err
 		}
@@ -205,6 +205,7 @@ type racer struct {
 	client   string
 	home     home
 	from, to string // hosts
+	server   string // the host that to leads to
 	restore  func() error
 	turn     int
 }
@@ -248,7 +249,7 @@ func (r *racer) run(ctx context.Context) (cost, error) {
 	if err != nil || r.row.op == list || r.row.op == resolve {
 		return c, err
 	}
-	return c, r.check(ctx, dst)
+	return c, r.check(ctx, strings.Replace(dst, r.to+"/", r.server+"/", 1))
 }
 
 // check looks at what arrived: all clients must have done the same work.
