@@ -58,7 +58,9 @@ func newWorld(t *testing.T, opts ghcrtest.Options) *world {
 func (w *world) run(token string, args ...string) (code int, stdout, stderr string) {
 	w.t.Helper()
 	var out, errs bytes.Buffer
-	getenv := func(name string) string { return map[string]string{"CI": "1", "GHCR_TOKEN": token, "XDG_CACHE_HOME": w.cache}[name] }
+	getenv := func(name string) string {
+		return map[string]string{"CI": "1", "GHCR_TOKEN": token, "XDG_CACHE_HOME": w.cache}[name]
+	}
 	code = run(context.Background(), append([]string{"--plain-http", "--registry", w.host}, args...), strings.NewReader(""), &out, &errs, getenv)
 	if token != "" && (strings.Contains(out.String(), token) || strings.Contains(errs.String(), token)) {
 		w.t.Errorf("%v shows the token", args)
