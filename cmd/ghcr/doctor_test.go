@@ -316,3 +316,45 @@ func TestTokensAreNotShown(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestRefusals: each refusal to delete has its exit code and says what to do.
+func TestRefusals(t *testing.T) {
+	accounts := append([]ghcrtest.Account{{Login: "bob", Token: "ghp_bob", Role: "read"}}, doctorAccounts...)
+	w := newWorld(t, ghcrtest.Options{
+		Accounts: accounts,
+		Owners:   []ghcrtest.Owner{{Login: "strict", Forbids: "classic"}, {Login: "secure", Forbids: "unauthorized"}},
+		Packages: []ghcrtest.Package{{Name: "acme/app"}, {Name: "acme/open", Visibility: ghcrtest.Public}},
+	})
+	for i, ref := range []string{"acme/app:v1", "acme/app:v2", "acme/open:v1", "acme/open:v2", "acme/solo:v1", "strict/app:v1", "secure/app:v1"} {
+		repo, tag, _ := strings.Cut(ref, ":")
+		if err := w.server.Add(repo, tag, ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(uint64(i), 10))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.server.SetDownloads("acme/open", "v1", 5001); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		token, ref string
+		code       int
+		want, hint string
+	}{
+		"no login":        {"", "acme/app:v1", exitPermission, "wants a valid token", "set GHCR_TOKEN"},
+		"expired":         {"ghp_expired", "acme/app:v1", exitPermission, "Bad credentials", "expired or revoked"},
+		"scope":           {"ghp_reader", "acme/app:v1", exitPermission, "lacks the scope delete:packages", "make a token that has it"},
+		"role":            {"ghp_bob", "acme/app:v1", exitPermission, "this login may not do that", "role Admin"},
+		"kind":            {"github_pat_alice", "acme/app:v1", exitNotFound, "may not see it", "use a classic one"},
+		"not linked":      {"ghs_foreign", "acme/app:v1", exitNotFound, "may not see it", "Manage Actions access"},
+		"absent":          {"ghp_alice", "acme/none:v1", exitNotFound, "may not see it", "not found, or private"},
+		"private":         {"ghp_stranger", "acme/app:v1", exitNotFound, "may not see it", "not found, or private"},
+		"forbids classic": {"ghp_alice", "strict/app:v1", exitPermission, "the organization forbids it", "an owner of the organization can allow it"},
+		"single sign-on":  {"ghp_alice", "secure/app:v1", exitPermission, "single sign-on", "Configure SSO"},
+		"last tagged":     {"ghp_alice", "acme/solo:v1", exitFailure, "last tagged version", "tag another version first"},
+		"downloads":       {"ghp_alice", "acme/open:v1", exitFailure, "more than 5000 downloads", "only GitHub's support"},
+	} {
+		code, stdout, stderr := w.run(test.token, "rm", test.ref, "--yes")
+		if code != test.code || !strings.Contains(stderr, test.want) || !strings.Contains(stderr, "hint: ") || !strings.Contains(stderr, test.hint) {
+			t.Errorf("%s: exit code %d, want %d\n%s%s", name, code, test.code, stdout, stderr)
+		}
+	}
+}
