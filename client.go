@@ -3,12 +3,14 @@ package ghcr
 import (
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/registry"
 	"github.com/llm-dev-ops/ghcr/transfer"
 	"github.com/llm-dev-ops/ghcr/transport"
@@ -20,6 +22,10 @@ type Options struct {
 	// registry of another GitHub, such as "containers.github.example.com". It is
 	// taken to behave as GHCR does.
 	Registry string
+	// API is the address of the REST API that goes with Registry. Empty means
+	// https://api.github.com for ghcr.io, and for another GitHub the one that goes
+	// with its registry's name: containers.HOST has https://HOST/api/v3.
+	API string
 	// Credentials finds the login for a host. Nil is anonymous; [Logins] looks
 	// where people keep theirs.
 	Credentials transport.CredentialSource
@@ -37,8 +43,9 @@ type Options struct {
 	// Observer is told of each request. Nil is told nothing.
 	Observer transport.Observer
 	// CacheDir is where is kept what saves work later: which repository has which
-	// blob, and open upload sessions. It holds no credential. Empty keeps this in
-	// memory.
+	// blob, open upload sessions, manifests, and lists of the API; and what it takes
+	// to undo deletions. It holds no credential. Empty keeps this in memory, and neither
+	// lists nor undo.
 	CacheDir string
 	// ChunkSize, in bytes, uploads larger blobs in chunks; zero in one request.
 	// See [registry.Options].
@@ -53,7 +60,9 @@ type Options struct {
 type Client struct {
 	opts      Options
 	transport *transport.Client
+	packages  *packages.Client // nil where no API is known
 	memory    *transfer.Memory
+	manifests *manifestCache
 	journal   *registry.Journal
 
 	mu    sync.Mutex
@@ -62,21 +71,29 @@ type Client struct {
 
 // New returns a client.
 //
-// Errors: [ErrInvalid] for a malformed registry host.
+// Errors: [ErrInvalid] for a malformed registry host or API address.
 func New(opts Options) (*Client, error) {
 	if opts.Registry == "" {
 		opts.Registry = oci.DefaultRegistry
 	}
 	opts.Registry = strings.ToLower(opts.Registry)
-	c := &Client{opts: opts, hosts: map[string]*registry.Host{}, memory: transfer.OpenMemory("")}
+	c := &Client{opts: opts, hosts: map[string]*registry.Host{}, memory: transfer.OpenMemory(""), manifests: openManifests("")}
 	if opts.CacheDir != "" {
 		c.memory = transfer.OpenMemory(filepath.Join(opts.CacheDir, "blobs"))
 		c.journal = registry.OpenJournal(filepath.Join(opts.CacheDir, "uploads"))
+		c.manifests = openManifests(filepath.Join(opts.CacheDir, "manifests"))
 	}
-	var err error
+	api, err := apiOf(opts)
+	if err != nil {
+		return nil, err
+	}
+	credentials := opts.Credentials
+	if api != nil && credentials != nil {
+		credentials = registryLogins{credentials, api.Host, opts.Registry}
+	}
 	c.transport, err = transport.New(transport.Options{
 		Base:        opts.Base,
-		Credentials: opts.Credentials,
+		Credentials: credentials,
 		Rules:       c.authRules,
 		PlainHTTP:   opts.PlainHTTP,
 		UserAgent:   opts.UserAgent,
@@ -90,7 +107,53 @@ func New(opts Options) (*Client, error) {
 	if _, err := c.host(opts.Registry); err != nil {
 		return nil, err
 	}
+	if api != nil {
+		options := packages.Options{BaseURL: api.String()}
+		if opts.CacheDir != "" {
+			options.CacheDir = filepath.Join(opts.CacheDir, "api")
+		}
+		if c.packages, err = packages.New(c.transport, options); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
+}
+
+// Packages returns the client of GitHub's Packages API that goes with the registry.
+//
+// Errors: [ErrInvalid] where none is known: Options.API says where it is.
+func (c *Client) Packages() (*packages.Client, error) {
+	if c.packages == nil {
+		return nil, oci.Invalid("it is not known where the API is that goes with %s: say it in Options.API", c.opts.Registry)
+	}
+	return c.packages, nil
+}
+
+// apiOf finds the address of the API that goes with the registry
+// (docs/quirks.md#rest-hosts). It is nil where none is known.
+func apiOf(opts Options) (*url.URL, error) {
+	host, github := strings.CutPrefix(opts.Registry, "containers.")
+	address := opts.API
+	switch {
+	case address != "":
+	case opts.Registry == oci.DefaultRegistry:
+		address = packages.DefaultBaseURL
+	case github && strings.HasSuffix(host, ".ghe.com"):
+		address = "https://api." + host
+	case github:
+		address = "https://" + host + "/api/v3"
+	case transport.IsLoopback(opts.Registry) && opts.PlainHTTP:
+		address = "http://" + opts.Registry + "/api/v3"
+	case transport.IsLoopback(opts.Registry):
+		address = "https://" + opts.Registry + "/api/v3"
+	default:
+		return nil, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil, oci.Invalid("malformed address of an API: %q", address)
+	}
+	return u, nil
 }
 
 // isGHCR tells whether a host is a registry of GitHub's.
@@ -116,17 +179,23 @@ func (c *Client) host(name string) (*registry.Host, error) {
 	if h := c.hosts[name]; h != nil {
 		return h, nil
 	}
-	opts := registry.Options{ChunkSize: c.opts.ChunkSize, Journal: c.journal}
-	if c.isGHCR(name) {
-		opts.Rules = registry.GHCR
-	}
-	opts.PlainHTTP = c.opts.PlainHTTP && transport.IsLoopback(name)
-	h, err := registry.New(c.transport, name, opts)
+	h, err := registry.New(c.transport, name, c.registryOptions(name))
 	if err != nil {
 		return nil, err
 	}
 	c.hosts[name] = h
 	return h, nil
+}
+
+func (c *Client) registryOptions(host string) registry.Options {
+	opts := registry.Options{
+		ChunkSize: c.opts.ChunkSize, Journal: c.journal,
+		PlainHTTP: c.opts.PlainHTTP && transport.IsLoopback(host),
+	}
+	if c.isGHCR(host) {
+		opts.Rules = registry.GHCR
+	}
+	return opts
 }
 
 // ParseRef is [oci.ParseRef] with the client's default registry.

@@ -1,6 +1,7 @@
 package ghcr
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +25,9 @@ import (
 // registry, and only for it, the environment comes first:
 //
 //	GHCR_TOKEN, GH_TOKEN, GITHUB_TOKEN, with GHCR_USERNAME or GITHUB_ACTOR
+//
+// of which each may hold several tokens with commas between them. The first is
+// used for the registry; calls to the API use that of which most is left;
 //
 // then, for every host, the login files of docker and of the containers tools,
 // with their credential helpers:
@@ -43,7 +48,7 @@ type Logins struct {
 	Getenv func(string) string
 
 	mu    sync.Mutex
-	found map[string]transport.Credential
+	found map[string][]transport.Credential
 }
 
 // Credential implements [transport.CredentialSource].
@@ -51,39 +56,94 @@ type Logins struct {
 // Errors: a login file that is there and cannot be read, or a credential helper
 // that fails: to go on without it would look like a missing permission.
 func (l *Logins) Credential(ctx context.Context, host string) (transport.Credential, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c, ok := l.found[host]; ok {
-		return c, nil
+	list, err := l.Credentials(ctx, host)
+	if err != nil || len(list) == 0 {
+		return transport.Credential{}, err
 	}
-	c, err := l.find(ctx, host)
-	if err != nil {
-		return transport.Credential{}, fmt.Errorf("find the login for %s: %w", host, err)
-	}
-	if l.found == nil {
-		l.found = map[string]transport.Credential{}
-	}
-	l.found[host] = c
-	return c, nil
+	return list[0], nil
 }
 
-func (l *Logins) find(ctx context.Context, host string) (transport.Credential, error) {
+// Credentials implements [transport.CredentialPool].
+//
+// Errors: as for Credential.
+func (l *Logins) Credentials(ctx context.Context, host string) ([]transport.Credential, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if list, ok := l.found[host]; ok {
+		return list, nil
+	}
+	list, err := l.find(ctx, host)
+	if err != nil {
+		return nil, fmt.Errorf("find the login for %s: %w", host, err)
+	}
+	if l.found == nil {
+		l.found = map[string][]transport.Credential{}
+	}
+	l.found[host] = list
+	return list, nil
+}
+
+// registryLogins lets the login of GitHub's registry serve its API too: it is one
+// account, and people log in to the registry.
+type registryLogins struct {
+	transport.CredentialSource
+	api, registry string // hosts
+}
+
+// Credential implements [transport.CredentialSource].
+func (l registryLogins) Credential(ctx context.Context, host string) (transport.Credential, error) {
+	if host == l.api {
+		list, err := l.Credentials(ctx, host)
+		if err != nil || len(list) == 0 {
+			return transport.Credential{}, err
+		}
+		return list[0], nil
+	}
+	return l.CredentialSource.Credential(ctx, host)
+}
+
+// Credentials implements [transport.CredentialPool].
+func (l registryLogins) Credentials(ctx context.Context, host string) ([]transport.Credential, error) {
+	list, err := l.all(ctx, host)
+	if err != nil || len(list) > 0 || host != l.api {
+		return list, err
+	}
+	list, err = l.all(ctx, l.registry)
+	// A registry's own token is nothing to the API.
+	return slices.DeleteFunc(list, func(c transport.Credential) bool { return c.Password.IsZero() }), err
+}
+
+func (l registryLogins) all(ctx context.Context, host string) ([]transport.Credential, error) {
+	if pool, ok := l.CredentialSource.(transport.CredentialPool); ok {
+		list, err := pool.Credentials(ctx, host)
+		return slices.Clone(list), err
+	}
+	c, err := l.CredentialSource.Credential(ctx, host)
+	if err != nil || c.IsZero() {
+		return nil, err
+	}
+	return []transport.Credential{c}, nil
+}
+
+func (l *Logins) find(ctx context.Context, host string) ([]transport.Credential, error) {
 	github := host == oci.DefaultRegistry || host == l.Registry
 	if github {
-		if c := l.fromEnv(); !c.IsZero() {
-			return c, nil
+		if list := l.fromEnv(); len(list) > 0 {
+			return list, nil
 		}
 	}
 	for _, file := range l.files() {
 		c, err := fromFile(ctx, file, host)
 		if err != nil || !c.IsZero() {
-			return c, err
+			return []transport.Credential{c}, err
 		}
 	}
 	if host == oci.DefaultRegistry {
-		return fromGH(ctx), nil
+		if c := fromGH(ctx); !c.IsZero() {
+			return []transport.Credential{c}, nil
+		}
 	}
-	return transport.Credential{}, nil
+	return nil, nil
 }
 
 func (l *Logins) env(name string) string {
@@ -97,22 +157,25 @@ func (l *Logins) env(name string) string {
 // alone (docs/quirks.md#token-user-ignored).
 const anyUser = "x-access-token"
 
-func (l *Logins) fromEnv() transport.Credential {
+func (l *Logins) fromEnv() []transport.Credential {
+	user := cmp.Or(l.env("GHCR_USERNAME"), l.env("GITHUB_ACTOR"), anyUser)
 	for _, name := range []string{"GHCR_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"} {
-		token := strings.TrimSpace(l.env(name))
-		if token == "" {
-			continue
-		}
-		user := anyUser
-		for _, name := range []string{"GHCR_USERNAME", "GITHUB_ACTOR"} {
-			if u := l.env(name); u != "" {
-				user = u
-				break
+		var list []transport.Credential
+		for token := range strings.SplitSeq(l.env(name), ",") {
+			if token = strings.TrimSpace(token); token == "" {
+				continue
 			}
+			source := name
+			if len(list) > 0 {
+				source = fmt.Sprintf("%s, number %d", name, len(list)+1)
+			}
+			list = append(list, transport.Credential{Username: user, Password: transport.NewSecret(token), Source: source})
 		}
-		return transport.Credential{Username: user, Password: transport.NewSecret(token), Source: name}
+		if len(list) > 0 {
+			return list
+		}
 	}
-	return transport.Credential{}
+	return nil
 }
 
 // files lists the login files that may be there, the first to be asked first.

@@ -101,3 +101,17 @@ func TestHint(t *testing.T) {
 		}
 	}
 }
+
+// TestSeveralTokens: with commas between them, for the API to choose from.
+func TestSeveralTokens(t *testing.T) {
+	logins := &ghcr.Logins{Getenv: func(name string) string {
+		return map[string]string{"GHCR_TOKEN": "ghp_a, ghp_b,", "GH_TOKEN": "ghp_c"}[name]
+	}}
+	list, err := logins.Credentials(t.Context(), "ghcr.io")
+	if err != nil || len(list) != 2 || list[1].Password.Reveal() != "ghp_b" || list[0].Source == list[1].Source {
+		t.Errorf("%d logins, %v", len(list), err)
+	}
+	if c, err := logins.Credential(t.Context(), "ghcr.io"); err != nil || c.Password.Reveal() != "ghp_a" {
+		t.Errorf("the registry gets %q, %v", c.Password.Reveal(), err)
+	}
+}

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/transfer"
 	"github.com/llm-dev-ops/ghcr/transport"
 )
@@ -16,6 +18,20 @@ import (
 // missing permission and a missing image are much alike; a hint says what they
 // may mean together.
 func Hint(err error) string {
+	var refusal *packages.Error
+	var scope *transport.ScopeError
+	var moving *packages.MovingError
+	switch {
+	case errors.As(err, &refusal):
+		return packagesHint(refusal)
+	case errors.As(err, &scope):
+		return packagesHint(&packages.Error{Reason: packages.MissingScope, Scope: scope.Missing[0], Source: scope.Credential})
+	case errors.As(err, &moving):
+		return "somebody pushes or deletes just now: run it again when that is over"
+	}
+	if hint := refusalHint(err); hint != "" {
+		return hint
+	}
 	var e *transport.Error
 	if errors.As(err, &e) {
 		return exchangeHint(e)
@@ -31,6 +47,30 @@ func Hint(err error) string {
 	return ""
 }
 
+// refusalHint is for what the client itself refuses or leaves open.
+func refusalHint(err error) string {
+	var tags *TagsError
+	var needed *NeededError
+	var pending *PendingError
+	var unlisted *UnlistedError
+	var changed *ChangedError
+	switch {
+	case errors.As(err, &tags):
+		return "to delete the image with all its tags add --all-tags; to take off the one tag alone: ghcr untag"
+	case errors.As(err, &needed) && len(needed.Indexes) > 0:
+		return "to take a tag off it: ghcr untag; to delete it, delete what lists it too"
+	case errors.As(err, &needed):
+		return "name what could not be read too, if it may go, or try again later"
+	case errors.As(err, &pending):
+		return "run the same ghcr untag again; or to get the tag back: ghcr restore with the undo file"
+	case errors.As(err, &unlisted):
+		return "it was pushed just now: try again in a minute"
+	case errors.As(err, &changed):
+		return "look at it again, and decide anew"
+	}
+	return ""
+}
+
 func exchangeHint(e *transport.Error) string {
 	text := strings.ToLower(e.Message)
 	switch {
@@ -38,9 +78,9 @@ func exchangeHint(e *transport.Error) string {
 		return "it speaks plain HTTP: for a registry on this machine add --plain-http"
 	case errors.Is(e, ErrRateLimited):
 		if e.RetryAfter > 0 {
-			return fmt.Sprintf("the registry asks to wait %s; --max-wait says how long to be patient", e.RetryAfter)
+			return fmt.Sprintf("it asks to wait %s; --max-wait says how long to be patient", e.RetryAfter.Round(time.Second))
 		}
-		return "the registry limits requests; wait some minutes, or let --max-wait be longer"
+		return "GitHub limits requests; wait some minutes, or let --max-wait be longer"
 	case strings.Contains(text, "write_package"), strings.Contains(text, "installation not allowed"):
 		// docs/quirks.md#denial-texts
 		return "in a workflow: permissions: packages: write. Then the package's settings page: Manage Actions access, add the repository with role Write.\n" +

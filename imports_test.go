@@ -27,6 +27,7 @@ var allowedImports = map[string][]string{
 		module + "/oci", module + "/transport",
 		"github.com/opencontainers/go-digest",
 	},
+	"packages": {module + "/oci", module + "/transport", "golang.org/x/sync/errgroup"},
 	"transfer": {
 		module + "/oci",
 		"github.com/klauspost/compress/...",
@@ -38,7 +39,8 @@ var allowedImports = map[string][]string{
 	// it but the data types.
 	"ghcrtest": {module + "/oci", "github.com/opencontainers/go-digest"},
 	"": {
-		module + "/oci", module + "/registry", module + "/transfer", module + "/transport",
+		module + "/oci", module + "/packages", module + "/registry", module + "/transfer", module + "/transport",
+		"golang.org/x/sync/errgroup",
 		"oras.land/oras-go/v2/registry/remote/auth",
 		"oras.land/oras-go/v2/registry/remote/credentials",
 	},

@@ -62,6 +62,8 @@ type login struct {
 	token  string // the exchanged token, to drop it when it is refused
 	fresh  bool   // the token was fetched for this very call
 	label  string // where the credential came from, to be shown
+	key    string // tells credentials of one source apart; holds no secret
+	sort   TokenKind
 }
 
 type loginKind int
@@ -81,7 +83,7 @@ const anonymous = "anonymous"
 // recognisable need for another, again with that.
 func (c *Client) authenticate(req *http.Request, call Call, attempt int) (*http.Response, error) {
 	if call.NoAuth {
-		return c.pace(req, call, "", attempt)
+		return c.pace(req, call, login{}, attempt)
 	}
 	cred, err := c.opts.Credentials.Credential(req.Context(), req.URL.Host)
 	if err != nil {
@@ -95,6 +97,7 @@ func (c *Client) authenticate(req *http.Request, call Call, attempt int) (*http.
 		return nil, forCall(err, call)
 	}
 	for sends := 1; ; sends++ {
+		how.sort = kindOf(cred)
 		resp, err := c.sendAs(req, call, how, attempt)
 		if err == nil || !h.learn(err, cred, call, how) || sends == maxSends || !replayable(req) {
 			return resp, err
@@ -124,10 +127,10 @@ func (c *Client) sendAs(req *http.Request, call Call, how login, attempt int) (*
 	} else {
 		req.Header.Del("Authorization")
 	}
-	resp, err := c.pace(req, call, how.label, attempt)
+	resp, err := c.pace(req, call, how, attempt)
 	var e *Error
 	if errors.As(err, &e) {
-		e.Credential = how.label
+		e.Credential, e.Kind = how.label, how.sort
 		e.conceal(how.header)
 	}
 	return resp, err

@@ -42,10 +42,15 @@ type Error struct {
 	RequestID     string   // by which GitHub's support finds the request
 	RetryAfter    time.Duration
 	Credential    string // where the credential in use was found, or "anonymous"
-	Err           error  // why there was no answer
+	Kind          TokenKind
+	Err           error // why there was no answer
 
 	challenges []challenge
-	token      bool // a token for the call could not be got; the call itself was not made
+	scopes     []string      // of the token, where the answer told; else nil
+	limit      RateLimitInfo // zero if nothing was told
+	paced      bool          // the gate is closed until it may be tried again
+	final      bool          // it was not sent, for it would have to wait too long
+	token      bool          // a token for the call could not be got; the call itself was not made
 }
 
 // Detail is one entry of a registry's list of errors.
@@ -136,8 +141,9 @@ func (e *Error) Is(target error) bool {
 // secondary limit in a 403 that says permission_denied
 // (docs/quirks.md#secondary-limit-403).
 func (e *Error) rateLimited() bool {
+	text := strings.ToLower(e.Message)
 	return e.Status == http.StatusTooManyRequests ||
-		e.Status == http.StatusForbidden && strings.Contains(strings.ToLower(e.Message), "rate limit")
+		e.Status == http.StatusForbidden && (strings.Contains(text, "rate limit") || strings.Contains(text, "abuse detection"))
 }
 
 // maxErrorBody is how much of the body of a refusal is read.

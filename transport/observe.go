@@ -29,15 +29,19 @@ func (f ObserverFunc) Exchange(e Exchange) { f(e) }
 type Exchange struct {
 	Op, Target string
 	Method     string
-	Host, Path string // without query, which may hold a signature
-	Attempt    int    // 0 for the first
-	Status     int    // 0 if there was no answer
+	Host, Path string        // without query, which may hold a signature
+	Attempt    int           // 0 for the first
+	Waited     time.Duration // for its turn and for limits, before it was sent
+	Status     int           // 0 if there was no answer
 	RequestID  string
 	Latency    time.Duration // until the answer's header
 	Duration   time.Duration // until the answer's end
 	Sent       int64         // bytes of the request's body
 	Received   int64         // bytes of the answer's body
 	Err        error         // secrets removed; nil if there was an answer
+	// RateLimit is what the answer told of a limit; the zero value if nothing.
+	RateLimit RateLimitInfo
+	Limited   bool // it was refused for a limit
 }
 
 // bodyError is a failure to read the content that was to be sent. It is not the
@@ -49,13 +53,13 @@ func (e *bodyError) Unwrap() error { return e.err }
 
 // observe sends the request, bounds how long it may take, and tells of it. Beyond
 // it lies the network.
-func (c *Client) observe(req *http.Request, call Call, attempt int) (*http.Response, error) {
+func (c *Client) observe(req *http.Request, call Call, how login, attempt int, waited time.Duration) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	x := &exchange{
 		client: c, cancel: cancel, began: time.Now(),
 		told: Exchange{
 			Op: call.Op, Target: call.Target, Method: req.Method,
-			Host: req.URL.Host, Path: req.URL.Path, Attempt: attempt,
+			Host: req.URL.Host, Path: req.URL.Path, Attempt: attempt, Waited: waited,
 		},
 	}
 	out := req.Clone(ctx)
@@ -87,9 +91,18 @@ func (c *Client) observe(req *http.Request, call Call, attempt int) (*http.Respo
 	}
 	x.told.Status = resp.StatusCode
 	x.told.RequestID = resp.Header.Get("X-GitHub-Request-Id")
-	resp.Body = x.watchResponse(resp.Body)
+	if info, ok := readRateLimit(resp.Header, time.Now()); ok {
+		info.Host, info.Credential = req.URL.Host, how.label
+		x.told.RateLimit = info
+	}
+	body := x.watchResponse(resp.Body)
+	resp.Body = body
 	if resp.StatusCode >= 400 {
+		body.quiet = true // until it is known what the refusal means
 		e := decodeError(req, call, resp)
+		e.scopes, e.limit = readScopes(resp.Header), x.told.RateLimit
+		x.told.Limited = e.rateLimited()
+		x.finish(nil)
 		if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
 			e.challenges = parseChallenges(resp.Header.Values("WWW-Authenticate"))
 		}
@@ -197,7 +210,7 @@ func (b *sentBody) Read(p []byte) (int, error) {
 
 // watchResponse makes reads of the body fail when nothing arrives for too long. A
 // reader may take its time between them.
-func (x *exchange) watchResponse(body io.ReadCloser) io.ReadCloser {
+func (x *exchange) watchResponse(body io.ReadCloser) *receivedBody {
 	x.timer = startWatchdog(x.client.opts.StallTimeout, func() { x.cancel(errStalled) })
 	x.timer.pause()
 	return &receivedBody{ReadCloser: body, x: x}
@@ -205,7 +218,8 @@ func (x *exchange) watchResponse(body io.ReadCloser) io.ReadCloser {
 
 type receivedBody struct {
 	io.ReadCloser
-	x *exchange
+	x     *exchange
+	quiet bool // its end is not the end of the exchange
 }
 
 func (b *receivedBody) Read(p []byte) (int, error) {
@@ -216,7 +230,7 @@ func (b *receivedBody) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF && errors.Is(err, context.Canceled) && b.x.timer.fired.Load() {
 		err = errStalled
 	}
-	if err != nil {
+	if err != nil && !b.quiet {
 		told := err
 		if err == io.EOF {
 			told = nil
@@ -228,7 +242,9 @@ func (b *receivedBody) Read(p []byte) (int, error) {
 
 func (b *receivedBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.x.finish(nil)
+	if !b.quiet {
+		b.x.finish(nil)
+	}
 	return err
 }
 

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 )
@@ -35,4 +36,40 @@ func FuzzRetryAfter(f *testing.F) {
 			t.Fatalf("%q %q gave %s", header, message, d)
 		}
 	})
+}
+
+func FuzzReadRateLimit(f *testing.F) {
+	f.Add("5000", "4999", "1", "1700000000", "core", "Tue, 14 Nov 2023 22:13:20 GMT")
+	f.Add("-1", "x", "", "9999999999999999999", "", "")
+	f.Fuzz(func(t *testing.T, limit, remaining, used, reset, resource, date string) {
+		h := http.Header{
+			"X-Ratelimit-Limit": {limit}, "X-Ratelimit-Remaining": {remaining}, "X-Ratelimit-Used": {used},
+			"X-Ratelimit-Reset": {reset}, "X-Ratelimit-Resource": {resource}, "Date": {date},
+		}
+		info, ok := readRateLimit(h, time.Unix(1700000000, 0))
+		if ok && (info.Limit <= 0 || info.Remaining < 0 || info.Used < 0 || info.Resource == "") || !ok && info != (RateLimitInfo{}) {
+			t.Errorf("%v gave %+v", h, info)
+		}
+	})
+}
+
+func FuzzSpacing(f *testing.F) {
+	f.Add("retry-after: 880.092µs, allowed: 44000/minute")
+	f.Add("allowed: 0/minute")
+	f.Fuzz(func(t *testing.T, message string) {
+		if d := spacing(message); d <= 0 || d > time.Minute {
+			t.Fatalf("%q gave %s", message, d)
+		}
+	})
+}
+
+func TestReadScopes(t *testing.T) {
+	for header, want := range map[string]int{"repo, write:packages": 2, "": 0, "read:packages": 1} {
+		if got := readScopes(http.Header{"X-Oauth-Scopes": {header}}); got == nil || len(got) != want {
+			t.Errorf("%q: %q", header, got)
+		}
+	}
+	if got := readScopes(http.Header{}); got != nil {
+		t.Errorf("nothing told: %q", got)
+	}
 }

@@ -32,21 +32,27 @@ type sender func(req *http.Request, attempt int) (*http.Response, error)
 // retry is the outermost layer. Requests for tokens, which a call makes on its way,
 // have their own.
 func (c *Client) retry(req *http.Request, call Call, send sender) (*http.Response, error) {
+	failures := 0
 	for attempt := 0; ; attempt++ {
 		resp, err := send(req, attempt)
 		if err == nil {
 			return resp, nil
 		}
-		asked, ok := retryable(req, call, err, attempt)
+		asked, ok := retryable(req, call, err, failures)
 		if !ok {
 			return nil, err
 		}
-		if asked > c.opts.MaxWait {
-			return nil, tooLong(err, asked, c.opts.MaxWait)
-		}
-		wait := max(asked, min(backoff(attempt), c.opts.MaxWait))
-		if err := sleep(req.Context(), wait); err != nil {
-			return nil, err
+		// The gate of an API keeps the time after a refusal, for all that wait there,
+		// and gives up when it gets too long.
+		if !isPaced(err) {
+			if asked > c.opts.MaxWait {
+				return nil, tooLong(err, asked, c.opts.MaxWait)
+			}
+			wait := max(asked, min(backoff(failures), c.opts.MaxWait))
+			failures++
+			if err := sleep(req.Context(), wait); err != nil {
+				return nil, err
+			}
 		}
 		next, bodyErr := again(req)
 		if bodyErr != nil {
@@ -70,18 +76,23 @@ func tooLong(err error, wait, limit time.Duration) error {
 	return &told
 }
 
+func isPaced(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.paced
+}
+
 // retryable tells whether to send the request again, and the least to wait that
 // the server asks for.
-func retryable(req *http.Request, call Call, err error, attempt int) (time.Duration, bool) {
+func retryable(req *http.Request, call Call, err error, failures int) (time.Duration, bool) {
 	var e *Error
-	if call.NoRetry || attempt >= maxRetries || !replayable(req) || req.Context().Err() != nil || !errors.As(err, &e) || e.token != call.token {
+	if call.NoRetry || failures >= maxRetries || !replayable(req) || req.Context().Err() != nil || !errors.As(err, &e) || e.final || e.token != call.token {
 		return 0, false
 	}
 	limited := e.rateLimited()
 	switch {
 	case limited:
 		// Turned away at the door: nothing was done, whatever the method.
-	case !idempotent(req.Method):
+	case call.Once, !idempotent(req.Method):
 		return 0, false
 	case e.Status == 0 && !isNetwork(e.Err):
 		return 0, false

@@ -188,7 +188,7 @@ func (h *hostAuth) fetchOnce(ctx context.Context, scopes []Scope, cred Credentia
 	label := credentialLabel(cred)
 	began := time.Now()
 	resp, err := h.client.retry(req, call, func(req *http.Request, attempt int) (*http.Response, error) {
-		return h.client.pace(req, call, label, attempt)
+		return h.client.pace(req, call, login{label: label, sort: kindOf(cred)}, attempt)
 	})
 	if err != nil {
 		var e *Error

@@ -5,8 +5,9 @@
 // Begin with [New] and [Client.Do]. The layers, outermost first:
 //
 //	retry    again, with growing waits, what can be replayed   retry.go
-//	auth     401 and GHCR's bare 403: a token, one resend      auth.go, token.go
-//	pace     a gate that a 429 closes for everyone             pace.go
+//	auth     401 and GHCR's bare 403: a token, one resend      auth.go, token.go;
+//	         for the REST API the token that has most left     api.go
+//	pace     a gate that a refusal closes for everyone         pace.go, budget.go
 //	observe  each physical attempt, secrets removed            observe.go
 //	base     the network, or whatever Options.Base is          base.go
 //
@@ -15,11 +16,13 @@ package transport
 
 import (
 	"cmp"
+	"crypto/rand"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -54,7 +57,8 @@ type Options struct {
 	// StallTimeout is for how long a body that is sent or received may stand
 	// still; 60 s if zero. There is no limit on how long a body may take.
 	StallTimeout time.Duration
-	// MaxWait bounds each single wait that a server asks for; 5 min if zero.
+	// MaxWait bounds each single wait that a server asks for; 5 min if zero. What
+	// would have to wait longer fails with [ErrRateLimited], and says until when.
 	MaxWait time.Duration
 }
 
@@ -83,9 +87,24 @@ type Call struct {
 	Bulk   bool    // it moves content, or comes just before what does: one connection for both
 	Upload bool    // its body is content, and the answer may take long
 	NoAuth bool    // the URL itself is the permission; never send a credential
+	// API says that it is for GitHub's REST API, which takes a GitHub token as it is,
+	// and tells and has limits of its own kind.
+	API bool
+	// Needs are the OAuth scopes that the token must have, if it is of a kind that
+	// has any. Where it is known to lack one, the call is not made.
+	Needs []string
+	// Token is the ID of the [Token] to use where there are several; any if empty.
+	Token string
+	// Resource names the limit of an API that the call counts on; "core" if empty.
+	Resource string
+	// Free says that the call counts on no limit, and need not wait for one.
+	Free bool
 	// NoRetry is for a part of an upload: only the caller can find out what
 	// became of it.
 	NoRetry bool
+	// Once is for what must not happen twice unseen, such as the deletion of a name
+	// that may be taken again: it is sent again only when a limit turned it away.
+	Once bool
 
 	token bool // it gets a token for another call
 }
@@ -100,6 +119,11 @@ type Client struct {
 	// shared says that requests without TLS all go over bulk: there is no HTTP/2
 	// without, and a connection that was opened for the one is good for the other.
 	shared bool
+
+	salt      [16]byte // of the ids of tokens
+	scopes    sync.Map // []string by credential
+	refused   sync.Map // credentials of a pool that are not taken
+	lastToken sync.Map // the credential of the last call to an API, by host
 }
 
 // New returns a client.
@@ -136,6 +160,7 @@ func New(opts Options) (*Client, error) {
 		c.bulk = c.base
 	}
 	c.auth.client = c
+	rand.Read(c.salt[:])
 	return c, nil
 }
 
@@ -158,6 +183,9 @@ func (c *Client) Do(req *http.Request, call Call) (*http.Response, error) {
 		req.Header.Set("User-Agent", c.opts.UserAgent)
 	}
 	return c.retry(req, call, func(req *http.Request, attempt int) (*http.Response, error) {
+		if call.API {
+			return c.callAPI(req, call, attempt)
+		}
 		return c.authenticate(req, call, attempt)
 	})
 }

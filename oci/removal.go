@@ -1,0 +1,107 @@
+package oci
+
+import "slices"
+
+// Removal is what goes when manifests are deleted, and what stays although it hangs
+// on them.
+type Removal struct {
+	// Gone is what goes, in an order that can be broken off anywhere: an index before
+	// what it lists, and a manifest before what refers to it.
+	Gone []*Node
+	// Kept is what hangs on Gone and stays.
+	Kept []Kept
+	// Needed is what was to be deleted and must not be, because something that stays
+	// lists it, or may do so.
+	Needed []Kept
+}
+
+// Kept is a manifest that stays, and why: at least one of the reasons is there.
+type Kept struct {
+	Node     *Node
+	Names    []string // tags of its own
+	Parents  []*Node  // indexes that stay and list it
+	Subjects []*Node  // that stay and that it is about
+	Unread   []*Node  // that stay, were not read, and may be indexes that list it
+}
+
+// Removal works out what goes with roots: the manifests that only they list, and
+// with referrers also what refers to what goes. What has a name of its own, is
+// listed by an index that stays, or is about something that stays, stays. While
+// anything that stays is unread, only it could tell what it lists, and so nothing
+// goes along.
+func (g *Graph) Removal(roots []*Node, referrers bool) Removal {
+	gone := map[*Node]bool{}
+	var order []*Node
+	add := func(n *Node) {
+		if !gone[n] {
+			gone[n] = true
+			order = append(order, n)
+		}
+	}
+	for _, n := range roots {
+		add(n)
+	}
+	stays := func(list []*Node) []*Node {
+		return slices.DeleteFunc(slices.Clone(list), func(n *Node) bool { return gone[n] })
+	}
+	unread := stays(g.Unread())
+	candidates := func() []*Node {
+		var list []*Node
+		for _, n := range order {
+			list = append(list, stays(n.Children)...)
+			if referrers {
+				list = append(list, stays(n.Referrers)...)
+			}
+		}
+		return list
+	}
+	for again := true; again; {
+		again = false
+		for _, n := range candidates() {
+			free := len(unread) == 0 && n.Manifest != nil && len(n.Names()) == 0
+			if free && len(stays(n.Parents)) == 0 && len(stays(n.Subjects)) == 0 && !gone[n] {
+				add(n)
+				again = true
+			}
+		}
+	}
+	r := Removal{Gone: sortDown(order, gone)}
+	kept := map[*Node]bool{}
+	for _, n := range candidates() {
+		if !kept[n] {
+			kept[n] = true
+			r.Kept = append(r.Kept, Kept{Node: n, Names: n.Names(), Parents: stays(n.Parents), Subjects: stays(n.Subjects), Unread: unread})
+		}
+	}
+	for _, n := range roots {
+		if parents := stays(n.Parents); len(parents)+len(unread) > 0 {
+			r.Needed = append(r.Needed, Kept{Node: n, Parents: parents, Unread: unread})
+		}
+	}
+	return r
+}
+
+// sortDown puts indexes before what they list and manifests before what refers to
+// them. Tags can make circles of them, which are cut anywhere.
+func sortDown(list []*Node, within map[*Node]bool) []*Node {
+	var sorted []*Node
+	seen := map[*Node]bool{}
+	var visit func(n *Node)
+	visit = func(n *Node) {
+		if seen[n] || !within[n] {
+			return
+		}
+		seen[n] = true
+		for _, below := range [][]*Node{n.Referrers, n.Children} {
+			for _, to := range slices.Backward(below) {
+				visit(to)
+			}
+		}
+		sorted = append(sorted, n)
+	}
+	for _, n := range slices.Backward(list) {
+		visit(n)
+	}
+	slices.Reverse(sorted)
+	return sorted
+}

@@ -1,0 +1,277 @@
+package transport
+
+import (
+	"net/http"
+	"time"
+)
+
+// Limits that GitHub documents for its REST API, for each user. They are on top of
+// the number of requests in an hour, which its answers tell
+// (docs/quirks.md#rest-points).
+const (
+	pointsPerMinute = 900
+	readPoints      = 1
+	writePoints     = 5
+	maxAtATime      = 100
+)
+
+// spreadFrom is the part of a limit in percent from whose use on the rest is spread
+// over the time that is left.
+const spreadFrom = 80
+
+// After a refusal the points in use grow again by a step at a time. It is small and
+// seldom, since trying out whether others still use the limit costs a refusal, and
+// that a minute or more.
+const (
+	raiseStep  = pointsPerMinute / 10
+	raiseEvery = 5 * time.Minute
+)
+
+// minAllowance is how many points a minute are kept in use, however many others
+// seem to use the same limit.
+const minAllowance = 60
+
+// budget is the arithmetic of what one credential may send to one host and when.
+// It has no clock of its own.
+type budget struct {
+	api bool // the limits are those of GitHub's API
+
+	// until is when it goes on after a refusal. Then one request goes alone, to
+	// learn whether it is over, and the others when that is answered: careful.
+	until    time.Time
+	because  *Error
+	careful  bool
+	refusals int // one after another
+	closedAt int // the number of the last request that was sent by then
+
+	sent         int // requests so far
+	flying       int // of these the ones not answered yet
+	flyingPoints int
+	spent        []spending // of the last minute
+	allowance    int        // points that may be spent in a minute
+	raised       time.Time  // when the allowance last changed
+
+	windows map[string]*window
+	spacing time.Duration // between requests to a registry, for a while after its refusal
+	spaced  time.Time     // when that ends
+	last    time.Time     // when the last request was sent
+}
+
+type spending struct {
+	at     time.Time // of the answer: the server counted it before
+	points int
+}
+
+// window is one period of a primary limit.
+type window struct {
+	RateLimitInfo
+	flying int
+}
+
+// end is when the period is over for sure: its end is told in whole seconds.
+func (w *window) end() time.Time {
+	if w.Remaining <= 0 {
+		return w.Reset.Add(time.Second)
+	}
+	return w.Reset
+}
+
+// forever is a wait for another request's answer.
+const forever = time.Duration(1<<63 - 1)
+
+// delay tells how long a request has to wait, and why. Zero is that it may go.
+func (b *budget) delay(now time.Time, resource string, points int, patience time.Duration) (time.Duration, WaitReason) {
+	if wait := b.until.Sub(now); wait > 0 {
+		return wait, WaitLimited
+	}
+	if !b.api {
+		if now.Before(b.spaced) {
+			return max(b.last.Add(b.spacing).Sub(now), 0), WaitSpread
+		}
+		return 0, ""
+	}
+	if b.careful && b.flying > 0 || b.flying >= b.maxFlying() {
+		return forever, WaitTurn
+	}
+	if wait := b.pointsDelay(now, points); wait > 0 {
+		return wait, WaitPoints
+	}
+	w := b.windows[resource]
+	if w == nil || !now.Before(w.end()) {
+		return 0, ""
+	}
+	left := w.Remaining - w.flying
+	switch {
+	case w.Remaining <= 0:
+		return w.end().Sub(now), WaitLimited
+	case left <= 0:
+		return forever, WaitTurn // some may turn out to have cost nothing
+	case w.Remaining*100 <= w.Limit*(100-spreadFrom):
+		step := min(w.Reset.Sub(now)/time.Duration(left), patience)
+		return max(b.last.Add(step).Sub(now), 0), WaitSpread
+	}
+	return 0, ""
+}
+
+// maxFlying is how many requests may be on their way. While others use the limit
+// too it may be met at any time, and then all that are on their way are refused.
+func (b *budget) maxFlying() int {
+	if b.allowance == pointsPerMinute {
+		return maxAtATime
+	}
+	return 1 + 2*b.allowance/pointsPerMinute
+}
+
+// pointsDelay is the time until the points of the last minute leave room. A request
+// counts from when it is sent to a minute after its answer, so that it does not
+// matter when in between the server counts it.
+func (b *budget) pointsDelay(now time.Time, points int) time.Duration {
+	gone := 0
+	for gone < len(b.spent) && !b.spent[gone].at.Add(time.Minute).After(now) {
+		gone++
+	}
+	b.spent = b.spent[gone:]
+	b.raise(now)
+	over := b.inUse() + points - b.allowance
+	if over <= 0 {
+		return 0
+	}
+	for _, s := range b.spent {
+		if over -= s.points; over <= 0 {
+			return s.at.Add(time.Minute).Sub(now)
+		}
+	}
+	return forever
+}
+
+func (b *budget) inUse() int {
+	sum := b.flyingPoints
+	for _, s := range b.spent {
+		sum += s.points
+	}
+	return sum
+}
+
+// raise gives back what was taken from the allowance, step by step.
+func (b *budget) raise(now time.Time) {
+	for b.allowance < pointsPerMinute && now.Sub(b.raised) >= raiseEvery {
+		b.raised = b.raised.Add(raiseEvery)
+		b.allowance = min(b.allowance+raiseStep, pointsPerMinute)
+	}
+}
+
+// send notes that a request goes out, and returns its number.
+func (b *budget) send(now time.Time, resource string, points int) int {
+	b.sent++
+	b.last = now
+	b.flying++
+	b.flyingPoints += points
+	if w := b.windows[resource]; w != nil {
+		w.flying++
+	}
+	return b.sent
+}
+
+// answered notes the end of a request: what it told of limits, and whether it was
+// refused for one.
+func (b *budget) answered(now time.Time, ticket ticket, info RateLimitInfo, e *Error) {
+	b.flying--
+	b.flyingPoints -= ticket.points
+	if b.api {
+		b.spent = append(b.spent, spending{now, ticket.points})
+	}
+	if w := b.windows[ticket.resource]; w != nil && w.flying > 0 {
+		w.flying--
+	}
+	if info.Limit > 0 {
+		b.learn(now, info)
+	}
+	switch {
+	case e != nil && e.rateLimited():
+		b.refused(now, ticket, info, e)
+	case (e == nil || e.Status != 0) && ticket.number > b.closedAt:
+		b.careful, b.refusals, b.because = false, 0, nil
+	}
+}
+
+// learn takes over what an answer told. Answers overtake each other, and within a
+// period what is left only grows less.
+func (b *budget) learn(now time.Time, info RateLimitInfo) {
+	w := b.windows[info.Resource]
+	switch {
+	case w == nil:
+		if b.windows == nil {
+			b.windows = map[string]*window{}
+		}
+		w = &window{RateLimitInfo: info}
+		b.windows[info.Resource] = w
+	case !now.Before(w.end()), info.Reset.After(w.Reset.Add(skew)):
+		w.RateLimitInfo = info
+	case info.Reset.Before(w.Reset.Add(-skew)), info.Remaining >= w.Remaining:
+		return
+	default:
+		info.Reset = w.Reset
+		w.RateLimitInfo = info
+	}
+	if w.Remaining == 0 {
+		b.close()
+	}
+}
+
+// close makes what comes after a wait begin with one request alone.
+func (b *budget) close() {
+	b.careful = true
+	b.closedAt = b.sent
+}
+
+// refused closes the gate. Refusals of requests that were sent before it was closed
+// are of the same wave, and make nothing worse.
+func (b *budget) refused(now time.Time, ticket ticket, info RateLimitInfo, e *Error) {
+	if !b.api {
+		b.refusedByRegistry(now, e)
+		return
+	}
+	again := ticket.number > b.closedAt
+	wait := e.RetryAfter
+	if w := b.windows[info.Resource]; w != nil && isPrimary(info) {
+		if until := now.Add(wait); until.After(w.Reset) {
+			w.Reset = until
+		}
+		b.because = e
+		b.close()
+		return
+	}
+	if again {
+		wait = max(wait, firstWait<<min(b.refusals, 12))
+		if e.RetryAfter == 0 {
+			wait = secondaryWait << min(b.refusals, 12)
+		}
+		b.refusals++
+		// Alone, this many points would have been well. Others use the limit too.
+		b.allowance = min(max(b.inUse()*9/10, minAllowance), pointsPerMinute)
+		b.raised = now
+	}
+	if until := now.Add(wait); until.After(b.until) {
+		b.until = until
+	}
+	b.because = e
+	b.close()
+}
+
+// isPrimary tells the limit of a period from all others: nothing is left of it.
+func isPrimary(info RateLimitInfo) bool { return info.Limit > 0 && info.Remaining == 0 }
+
+func (b *budget) refusedByRegistry(now time.Time, e *Error) {
+	wait := e.RetryAfter
+	if e.Status == http.StatusForbidden {
+		wait = max(wait, secondaryWait)
+	}
+	if wait <= 0 {
+		return
+	}
+	if until := now.Add(wait); until.After(b.until) {
+		b.until, b.because = until, e
+	}
+	b.spacing = spacing(e.Message)
+	b.spaced = b.until.Add(time.Minute)
+}

@@ -1,0 +1,159 @@
+package ghcr
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// view is a repository as it is now, for who is about to change it. Lists of the API
+// come late (docs/quirks.md#rest-staleness), so which tag points where, and what is
+// below the tags, is the registry's word; the API adds what has no tag, and numbers.
+type view struct {
+	graph    *oci.Graph
+	tags     map[string]oci.Digest
+	versions map[oci.Digest]*Version // none for a registry that is not GitHub's
+}
+
+// look reads a repository anew. Roots are manifests to be sure of, listed or not.
+func (s *subject) look(ctx context.Context, roots []oci.Digest) (*view, error) {
+	v := &view{versions: map[oci.Digest]*Version{}}
+	var nodes []*oci.Node
+	if s.api != nil {
+		inv, err := s.inventory(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, version := range inv.Versions {
+			v.versions[version.Digest()] = version
+			nodes = append(nodes, &oci.Node{Digest: version.Digest(), Manifest: version.Node.Manifest})
+		}
+	}
+	// The tags are read after the list, so that what was pushed before is seen in one
+	// of them.
+	names, err := s.repo.TagNames(ctx)
+	if err != nil && !(s.api != nil && errors.Is(err, ErrNotFound)) {
+		return nil, err
+	}
+	if v.tags, err = s.resolveTags(ctx, names); err != nil {
+		return nil, err
+	}
+	wanted := slices.Clone(roots)
+	for _, d := range v.tags {
+		wanted = append(wanted, d)
+	}
+	if nodes, err = s.walk(ctx, nodes, wanted); err != nil {
+		return nil, err
+	}
+	if s.api == nil {
+		if nodes, err = s.walkReferrers(ctx, nodes, roots); err != nil {
+			return nil, err
+		}
+	}
+	v.join(nodes)
+	return v, nil
+}
+
+func (v *view) join(nodes []*oci.Node) {
+	tags := map[oci.Digest][]string{}
+	for tag, d := range v.tags {
+		tags[d] = append(tags[d], tag)
+	}
+	fresh := make([]*oci.Node, len(nodes))
+	for i, n := range nodes {
+		slices.Sort(tags[n.Digest])
+		fresh[i] = &oci.Node{Digest: n.Digest, Manifest: n.Manifest, Tags: tags[n.Digest]}
+	}
+	v.graph = oci.NewGraph(fresh)
+}
+
+// drop takes out what turned out not to be there any more.
+func (v *view) drop(gone map[oci.Digest]bool) {
+	for d := range gone {
+		delete(v.versions, d)
+	}
+	v.join(slices.DeleteFunc(slices.Clone(v.graph.Nodes()), func(n *oci.Node) bool { return gone[n.Digest] }))
+}
+
+// walk adds the wanted manifests and all that they list, level by level.
+func (s *subject) walk(ctx context.Context, nodes []*oci.Node, wanted []oci.Digest) ([]*oci.Node, error) {
+	have := map[oci.Digest]bool{}
+	for _, n := range nodes {
+		have[n.Digest] = true
+	}
+	for len(wanted) > 0 {
+		var missing []oci.Digest
+		for _, d := range wanted {
+			if !have[d] {
+				have[d] = true
+				missing = append(missing, d)
+			}
+		}
+		found := make([]*oci.Node, len(missing))
+		err := each(ctx, len(missing), func(ctx context.Context, i int) error {
+			m, err := s.manifest(ctx, missing[i])
+			switch {
+			case errors.Is(err, ErrNotFound):
+				return nil
+			case err != nil && !ofOneManifest(err):
+				return err
+			}
+			found[i] = &oci.Node{Digest: missing[i], Manifest: m}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		wanted = nil
+		for _, n := range found {
+			if n == nil {
+				continue
+			}
+			nodes = append(nodes, n)
+			if n.Manifest == nil {
+				continue
+			}
+			for e := range n.Manifest.Edges() {
+				if e.Kind == oci.EdgeChild {
+					wanted = append(wanted, e.Descriptor.Digest)
+				}
+			}
+		}
+	}
+	return nodes, nil
+}
+
+// walkReferrers adds what refers to the roots and to what they list, which no list
+// of versions shows here.
+func (s *subject) walkReferrers(ctx context.Context, nodes []*oci.Node, roots []oci.Digest) ([]*oci.Node, error) {
+	asked := map[oci.Digest]bool{}
+	for todo := roots; len(todo) > 0; {
+		d := todo[0]
+		todo = todo[1:]
+		i := slices.IndexFunc(nodes, func(n *oci.Node) bool { return n.Digest == d })
+		if asked[d] || i < 0 {
+			continue
+		}
+		asked[d] = true
+		if m := nodes[i].Manifest; m != nil {
+			for _, child := range m.Manifests {
+				todo = append(todo, child.Digest)
+			}
+		}
+		referrers, err := s.repo.Referrers(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		var found []oci.Digest
+		for _, r := range referrers {
+			found = append(found, r.Digest)
+		}
+		if nodes, err = s.walk(ctx, nodes, found); err != nil {
+			return nil, err
+		}
+		todo = append(todo, found...)
+	}
+	return nodes, nil
+}
