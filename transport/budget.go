@@ -47,9 +47,10 @@ type budget struct {
 	sent         int // requests so far
 	flying       int // of these the ones not answered yet
 	flyingPoints int
-	spent        []spending // of the last minute
-	allowance    int        // points that may be spent in a minute
-	raised       time.Time  // when the allowance last changed
+	flyingOn     map[string]int // by resource
+	spent        []spending     // of the last minute
+	allowance    int            // points that may be spent in a minute
+	raised       time.Time      // when the allowance last changed
 
 	windows map[string]*window
 	spacing time.Duration // between requests to a registry, for a while after its refusal
@@ -63,10 +64,7 @@ type spending struct {
 }
 
 // window is one period of a primary limit.
-type window struct {
-	RateLimitInfo
-	flying int
-}
+type window struct{ RateLimitInfo }
 
 // end is when the period is over for sure: its end is told in whole seconds.
 func (w *window) end() time.Time {
@@ -100,7 +98,7 @@ func (b *budget) delay(now time.Time, resource string, points int, patience time
 	if w == nil || !now.Before(w.end()) {
 		return 0, ""
 	}
-	left := w.Remaining - w.flying
+	left := w.Remaining - b.flyingOn[resource]
 	switch {
 	case w.Remaining <= 0:
 		return w.end().Sub(now), WaitLimited
@@ -166,9 +164,10 @@ func (b *budget) send(now time.Time, resource string, points int) int {
 	b.last = now
 	b.flying++
 	b.flyingPoints += points
-	if w := b.windows[resource]; w != nil {
-		w.flying++
+	if b.flyingOn == nil {
+		b.flyingOn = map[string]int{}
 	}
+	b.flyingOn[resource]++
 	return b.sent
 }
 
@@ -180,17 +179,18 @@ func (b *budget) answered(now time.Time, ticket ticket, info RateLimitInfo, e *E
 	if b.api {
 		b.spent = append(b.spent, spending{now, ticket.points})
 	}
-	if w := b.windows[ticket.resource]; w != nil && w.flying > 0 {
-		w.flying--
+	b.flyingOn[ticket.resource]--
+	limited := e != nil && e.rateLimited()
+	// What was sent before the gate closed is of the same wave as what closed it.
+	later := ticket.number > b.closedAt
+	if later && !limited && (e == nil || e.Status != 0) {
+		b.careful, b.refusals, b.because = false, 0, nil
 	}
 	if info.Limit > 0 {
 		b.learn(now, info)
 	}
-	switch {
-	case e != nil && e.rateLimited():
-		b.refused(now, ticket, info, e)
-	case (e == nil || e.Status != 0) && ticket.number > b.closedAt:
-		b.careful, b.refusals, b.because = false, 0, nil
+	if limited {
+		b.refused(now, later, info, e)
 	}
 }
 
@@ -203,7 +203,7 @@ func (b *budget) learn(now time.Time, info RateLimitInfo) {
 		if b.windows == nil {
 			b.windows = map[string]*window{}
 		}
-		w = &window{RateLimitInfo: info}
+		w = &window{info}
 		b.windows[info.Resource] = w
 	case !now.Before(w.end()), info.Reset.After(w.Reset.Add(skew)):
 		w.RateLimitInfo = info
@@ -224,35 +224,39 @@ func (b *budget) close() {
 	b.closedAt = b.sent
 }
 
-// refused closes the gate. Refusals of requests that were sent before it was closed
-// are of the same wave, and make nothing worse.
-func (b *budget) refused(now time.Time, ticket ticket, info RateLimitInfo, e *Error) {
+// refused closes the gate. Only a refusal after the last one makes waits longer.
+func (b *budget) refused(now time.Time, again bool, info RateLimitInfo, e *Error) {
 	if !b.api {
 		b.refusedByRegistry(now, e)
 		return
 	}
-	again := ticket.number > b.closedAt
 	wait := e.RetryAfter
-	if w := b.windows[info.Resource]; w != nil && isPrimary(info) {
+	if again {
+		wait = max(wait, firstWait<<min(b.refusals, 12))
+	}
+	w := b.windows[info.Resource]
+	primary := w != nil && isPrimary(info)
+	switch {
+	case primary:
+		// Whatever it says of the end of the period, it is not over.
 		if until := now.Add(wait); until.After(w.Reset) {
 			w.Reset = until
 		}
-		b.because = e
-		b.close()
-		return
+	case again && e.RetryAfter == 0:
+		wait = secondaryWait << min(b.refusals, 12)
+		fallthrough
+	default:
+		if until := now.Add(wait); until.After(b.until) {
+			b.until = until
+		}
 	}
 	if again {
-		wait = max(wait, firstWait<<min(b.refusals, 12))
-		if e.RetryAfter == 0 {
-			wait = secondaryWait << min(b.refusals, 12)
-		}
 		b.refusals++
+	}
+	if again && !primary {
 		// Alone, this many points would have been well. Others use the limit too.
 		b.allowance = min(max(b.inUse()*9/10, minAllowance), pointsPerMinute)
 		b.raised = now
-	}
-	if until := now.Add(wait); until.After(b.until) {
-		b.until = until
 	}
 	b.because = e
 	b.close()

@@ -335,11 +335,48 @@ func TestPrimaryLimitWaitsForTheReset(t *testing.T) {
 	})
 }
 
+// TestResetThatComesLate: a period is not over when its end was told to be. One
+// request finds out, and then again after growing waits, never at once.
+func TestResetThatComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		reset := began.Add(time.Minute)
+		var mu sync.Mutex
+		var at []time.Duration
+		c, _ := transport.New(transport.Options{Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(100 * time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
+			at = append(at, time.Since(began))
+			resp := &http.Response{StatusCode: 204, Body: http.NoBody, Request: r, Header: http.Header{
+				"X-Ratelimit-Limit": {"5000"}, "X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {strconv.FormatInt(reset.Unix(), 10)},
+			}}
+			if time.Since(began) < 70*time.Second {
+				resp.StatusCode = 429
+				return resp, nil
+			}
+			resp.Header.Set("X-Ratelimit-Remaining", "4000")
+			resp.Header.Set("X-Ratelimit-Reset", strconv.FormatInt(reset.Add(time.Hour).Unix(), 10))
+			return resp, nil
+		})})
+		flood(t, c, "GET", 5, 5)
+		early := 0
+		for _, d := range at {
+			if d < 70*time.Second {
+				early++
+			}
+		}
+		if early < 6 || early > 10 { // a wave of five, and one at a time
+			t.Errorf("requests at %v", at)
+		}
+	})
+}
+
 // TestNothingIsSentWhenNothingIsLeft: the headers say so before a refusal does.
 func TestNothingIsSentWhenNothingIsLeft(t *testing.T) {
 	limited(t, transport.Options{MaxWait: 2 * time.Hour}, func(t *testing.T, g *github, c *transport.Client) {
 		g.limit = 50
-		flood(t, c, "GET", 60, 4)
+		flood(t, c, "GET", 60, 12)
 		if took := time.Since(g.began); g.refused != 0 || took < time.Hour {
 			t.Errorf("%d refused, took %s", g.refused, took)
 		}
