@@ -90,7 +90,7 @@ func TestHint(t *testing.T) {
 		"anonymous":      {&transport.Error{Status: 401, Credential: "anonymous"}, "You are anonymous"},
 		"not found":      {&transport.Error{Status: 404, Method: "GET", Credential: "GH_TOKEN"}, "token from GH_TOKEN"},
 		"limit":          {&transport.Error{Status: 429}, "--max-wait"},
-		"delete":         {&transport.Error{Status: 405, Method: "DELETE"}, "package's page"},
+		"delete":         {&transport.Error{Status: 405, Method: "DELETE"}, "ghcr rm"},
 		"plain HTTP":     {&transport.Error{Err: errors.New("http: server gave HTTP response to HTTPS client")}, "--plain-http"},
 		"full disk":      {&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, "run it again"},
 		"nothing to add": {fmt.Errorf("plain"), ""},

@@ -138,15 +138,9 @@ func (c *Client) oneSubject(refs []oci.ImageRef) (*subject, error) {
 func (p *DeletePlan) Err() error { return errors.Join(p.refusals...) }
 
 func (s *subject) planDelete(ctx context.Context, opts DeleteOptions, refs []oci.ImageRef) (*DeletePlan, error) {
-	var digests []oci.Digest
-	for _, ref := range refs {
-		if ref.Reference.Digest != "" {
-			digests = append(digests, ref.Reference.Digest)
-		}
-	}
 	var plan *DeletePlan
 	err := s.patiently(ctx, cmp.Or(opts.Wait, defaultWait), func() (settled bool, err error) {
-		v, err := s.look(ctx, digests)
+		v, err := s.look(ctx, refs)
 		if err != nil {
 			return false, err
 		}
@@ -209,27 +203,18 @@ func (s *subject) removal(ctx context.Context, v *view, roots []oci.Digest, refe
 			nodes[i] = v.graph.Node(d)
 		}
 		r := v.graph.Removal(nodes, referrers)
-		gone := map[oci.Digest]bool{}
+		var keepers []oci.Digest
 		for _, k := range slices.Concat(r.Needed, r.Kept) {
 			for _, n := range slices.Concat(k.Parents, k.Subjects, k.Unread) {
-				version := v.versions[n.Digest]
-				if version == nil || checked[n.Digest] || len(n.Tags) > 0 || slices.Contains(roots, n.Digest) {
-					continue
-				}
-				checked[n.Digest] = true
-				_, err := s.api.Version(ctx, s.owner, s.name, version.ID)
-				switch {
-				case errors.Is(err, ErrNotFound):
-					gone[n.Digest] = true
-				case err != nil:
-					return r, err
+				if !checked[n.Digest] {
+					checked[n.Digest] = true
+					keepers = append(keepers, n.Digest)
 				}
 			}
 		}
-		if len(gone) == 0 {
-			return r, nil
+		if dropped, err := s.dropGone(ctx, v, keepers); err != nil || !dropped {
+			return r, err
 		}
-		v.drop(gone)
 	}
 }
 

@@ -10,11 +10,14 @@
 //	result, err := client.Copy(ctx, src, dst, transfer.Options{})
 //
 // What needs only the registry is done with [Client.Repository], whose methods
-// are those of package registry.
+// are those of package registry, and what needs only the API with
+// [Client.Packages]. What needs both is here: [Client.Inventory], [Client.Delete],
+// [Client.Untag], [Client.Restore].
 //
 //	oci        references, manifests, platforms, graph edges; no I/O
 //	transport  the chain under every request: retry, auth, pace, observe
 //	registry   the OCI distribution protocol for one host
+//	packages   GitHub's Packages API: packages and their versions
 //	transfer   copying between registries, OCI layouts and docker-archives
 //	ghcrtest   a GitHub Container Registry of your own, for tests
 //

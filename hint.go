@@ -95,7 +95,7 @@ func exchangeHint(e *transport.Error) string {
 		return fmt.Sprintf("not found, or private and this login can't see it. You are %s", who(e))
 	case errors.Is(e, ErrUnsupported) && e.Method == http.MethodDelete:
 		// docs/quirks.md#manifest-delete
-		return "ghcr.io does not delete through the registry; delete the version on the package's page"
+		return "ghcr.io deletes through the Packages API: ghcr rm, or ghcr untag for a tag alone"
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -42,6 +43,18 @@ func (v *Inventory) Version(d oci.Digest) *Version {
 		}
 	}
 	return nil
+}
+
+// Tagged returns the versions that have a tag which match says yes to, the newest
+// first.
+func (v *Inventory) Tagged(match func(tag string) bool) []*Version {
+	var list []*Version
+	for _, version := range v.Versions {
+		if slices.ContainsFunc(version.Tags, match) {
+			list = append(list, version)
+		}
+	}
+	return list
 }
 
 // Unreadable returns the versions whose manifests could not be read.
@@ -202,15 +215,18 @@ const parallelReads = 16
 
 // each calls do for 0 to n-1, several at a time. The first error ends the others.
 func each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, inner := errgroup.WithContext(ctx)
 	group.SetLimit(parallelReads)
 	for i := range n {
-		if ctx.Err() != nil {
+		if inner.Err() != nil {
 			break
 		}
-		group.Go(func() error { return do(ctx, i) })
+		group.Go(func() error { return do(inner, i) })
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
 }
 
 // resolveTags asks the registry which digest each tag has now. A tag that it does not

@@ -1,6 +1,8 @@
 package ghcr_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -62,6 +64,22 @@ func TestInventoryOfTenThousand(t *testing.T) {
 			if pages != wantPages || unchanged != wantUnchanged || manifests != wantManifests || calls > 4 {
 				t.Errorf("want %d pages, %d of them unchanged, and %d manifests", wantPages, wantUnchanged, wantManifests)
 			}
+		}
+	})
+}
+
+// TestTagged chooses versions by tag.
+func TestTagged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSandbox(t, ghcrtest.Options{})
+		for i, tag := range []string{"v1", "v2", "edge"} {
+			s.add("acme/app", tag, image(uint64(i), 1))
+			s.add("acme/app", "also-"+tag, image(uint64(i), 1))
+		}
+		s.add("acme/app", "", image(9, 1))
+		got := s.inventory("acme/app").Tagged(func(tag string) bool { return strings.HasPrefix(tag, "v") })
+		if len(got) != 2 || !slices.Contains(got[0].Tags, "v2") {
+			t.Errorf("%+v", got)
 		}
 	})
 }

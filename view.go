@@ -1,8 +1,10 @@
 package ghcr
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -17,8 +19,9 @@ type view struct {
 	versions map[oci.Digest]*Version // none for a registry that is not GitHub's
 }
 
-// look reads a repository anew. Roots are manifests to be sure of, listed or not.
-func (s *subject) look(ctx context.Context, roots []oci.Digest) (*view, error) {
+// look reads a repository anew. It is sure to have what the references name, listed
+// or not.
+func (s *subject) look(ctx context.Context, refs []oci.ImageRef) (*view, error) {
 	v := &view{versions: map[oci.Digest]*Version{}}
 	var nodes []*oci.Node
 	if s.api != nil {
@@ -40,10 +43,13 @@ func (s *subject) look(ctx context.Context, roots []oci.Digest) (*view, error) {
 	if v.tags, err = s.resolveTags(ctx, names); err != nil {
 		return nil, err
 	}
-	wanted := slices.Clone(roots)
-	for _, d := range v.tags {
-		wanted = append(wanted, d)
+	var roots []oci.Digest
+	for _, ref := range refs {
+		if d := cmp.Or(ref.Reference.Digest, v.tags[ref.Reference.Tag]); d != "" {
+			roots = append(roots, d)
+		}
 	}
+	wanted := slices.AppendSeq(slices.Clone(roots), maps.Values(v.tags))
 	if nodes, err = s.walk(ctx, nodes, wanted); err != nil {
 		return nil, err
 	}
@@ -53,7 +59,31 @@ func (s *subject) look(ctx context.Context, roots []oci.Digest) (*view, error) {
 		}
 	}
 	v.join(nodes)
-	return v, nil
+	_, err = s.dropGone(ctx, v, roots)
+	return v, err
+}
+
+// dropGone takes those manifests out that are only listed still, and tells whether
+// there were any.
+func (s *subject) dropGone(ctx context.Context, v *view, digests []oci.Digest) (bool, error) {
+	gone := map[oci.Digest]bool{}
+	for _, d := range digests {
+		version, n := v.versions[d], v.graph.Node(d)
+		if version == nil || len(n.Tags) > 0 {
+			continue
+		}
+		_, err := s.api.Version(ctx, s.owner, s.name, version.ID)
+		if ignoreNotFound(err) != nil {
+			return false, err
+		}
+		if err != nil {
+			gone[d] = true
+		}
+	}
+	if len(gone) > 0 {
+		v.drop(gone)
+	}
+	return len(gone) > 0, nil
 }
 
 func (v *view) join(nodes []*oci.Node) {

@@ -81,27 +81,52 @@ func (g *Graph) Removal(roots []*Node, referrers bool) Removal {
 	return r
 }
 
-// sortDown puts indexes before what they list and manifests before what refers to
-// them. Tags can make circles of them, which are cut anywhere.
+// sortDown puts indexes before what they list, and manifests before what refers to
+// them. Tags can make circles of the latter, which are cut where no index is broken.
 func sortDown(list []*Node, within map[*Node]bool) []*Node {
-	var sorted []*Node
+	parents, subjects := map[*Node]int{}, map[*Node]int{} // that have not gone
+	for _, n := range list {
+		for _, to := range n.Children {
+			parents[to]++
+		}
+		for _, to := range n.Referrers {
+			subjects[to]++
+		}
+	}
+	var sorted, free, half []*Node // half are those that only wait for a subject
 	seen := map[*Node]bool{}
-	var visit func(n *Node)
-	visit = func(n *Node) {
-		if seen[n] || !within[n] {
-			return
+	offer := func(n *Node) {
+		switch {
+		case !within[n] || parents[n] > 0:
+		case subjects[n] > 0:
+			half = append(half, n)
+		default:
+			free = append(free, n)
+		}
+	}
+	for _, n := range list {
+		offer(n)
+	}
+	for len(free)+len(half) > 0 {
+		queue := &free
+		if len(free) == 0 {
+			queue = &half
+		}
+		n := (*queue)[0]
+		*queue = (*queue)[1:]
+		if seen[n] {
+			continue
 		}
 		seen[n] = true
-		for _, below := range [][]*Node{n.Referrers, n.Children} {
-			for _, to := range slices.Backward(below) {
-				visit(to)
-			}
-		}
 		sorted = append(sorted, n)
+		for _, to := range n.Children {
+			parents[to]--
+			offer(to)
+		}
+		for _, to := range n.Referrers {
+			subjects[to]--
+			offer(to)
+		}
 	}
-	for _, n := range slices.Backward(list) {
-		visit(n)
-	}
-	slices.Reverse(sorted)
 	return sorted
 }
