@@ -46,6 +46,8 @@ type Logins struct {
 	Registry string
 	// Getenv reads the environment; [os.Getenv] if nil.
 	Getenv func(string) string
+	// Last is asked in place of gh, for GitHub's registry; nil is gh.
+	Last transport.CredentialSource
 
 	mu    sync.Mutex
 	found map[string][]transport.Credential
@@ -126,24 +128,72 @@ func (l registryLogins) all(ctx context.Context, host string) ([]transport.Crede
 }
 
 func (l *Logins) find(ctx context.Context, host string) ([]transport.Credential, error) {
-	github := host == oci.DefaultRegistry || host == l.Registry
-	if github {
-		if list := l.fromEnv(); len(list) > 0 {
-			return list, nil
-		}
-	}
-	for _, file := range l.files() {
-		c, err := fromFile(ctx, file, host)
-		if err != nil || !c.IsZero() {
-			return []transport.Credential{c}, err
-		}
-	}
-	if host == oci.DefaultRegistry {
-		if c := fromGH(ctx); !c.IsZero() {
-			return []transport.Credential{c}, nil
+	for _, place := range l.places(host) {
+		list, err := place.look(ctx)
+		if err != nil || len(list) > 0 {
+			return list, err
 		}
 	}
 	return nil, nil
+}
+
+// place is where a login may be.
+type place struct {
+	name string
+	look func(context.Context) ([]transport.Credential, error)
+}
+
+// places are those for a host, in the order in which they count.
+func (l *Logins) places(host string) []place {
+	var list []place
+	github := host == oci.DefaultRegistry || host == l.Registry
+	if github {
+		for _, name := range []string{"GHCR_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"} {
+			list = append(list, place{name, func(context.Context) ([]transport.Credential, error) { return l.fromEnv(name), nil }})
+		}
+	}
+	for _, file := range l.files() {
+		list = append(list, place{file, func(ctx context.Context) ([]transport.Credential, error) {
+			return one(fromFile(ctx, file, host))
+		}})
+	}
+	switch {
+	case github && l.Last != nil:
+		list = append(list, place{"the last resort", func(ctx context.Context) ([]transport.Credential, error) {
+			return one(l.Last.Credential(ctx, host))
+		}})
+	case host == oci.DefaultRegistry && l.Last == nil:
+		list = append(list, place{ghSource, func(ctx context.Context) ([]transport.Credential, error) { return one(fromGH(ctx), nil) }})
+	}
+	return list
+}
+
+func one(c transport.Credential, err error) ([]transport.Credential, error) {
+	if err != nil || c.IsZero() {
+		return nil, err
+	}
+	return []transport.Credential{c}, nil
+}
+
+// LoginPlace is a place where a login for a host is looked for.
+type LoginPlace struct {
+	Name   string                 // "GHCR_TOKEN", the path of a file, "gh auth token"
+	Logins []transport.Credential // what is there; several where an environment variable has several
+	Err    error                  // why it could not be read
+}
+
+// Places looks everywhere for the logins for a host. The first place that has one, or
+// cannot be read, is the one that counts.
+func (l *Logins) Places(ctx context.Context, host string) []LoginPlace {
+	var list []LoginPlace
+	for _, place := range l.places(host) {
+		p := LoginPlace{Name: place.name}
+		if p.Logins, p.Err = place.look(ctx); len(p.Logins) > 0 {
+			p.Name = p.Logins[0].Source
+		}
+		list = append(list, p)
+	}
+	return list
 }
 
 func (l *Logins) env(name string) string {
@@ -157,25 +207,20 @@ func (l *Logins) env(name string) string {
 // alone (docs/quirks.md#token-user-ignored).
 const anyUser = "x-access-token"
 
-func (l *Logins) fromEnv() []transport.Credential {
+func (l *Logins) fromEnv(name string) []transport.Credential {
 	user := cmp.Or(l.env("GHCR_USERNAME"), l.env("GITHUB_ACTOR"), anyUser)
-	for _, name := range []string{"GHCR_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"} {
-		var list []transport.Credential
-		for token := range strings.SplitSeq(l.env(name), ",") {
-			if token = strings.TrimSpace(token); token == "" {
-				continue
-			}
-			source := name
-			if len(list) > 0 {
-				source = fmt.Sprintf("%s, number %d", name, len(list)+1)
-			}
-			list = append(list, transport.Credential{Username: user, Password: transport.NewSecret(token), Source: source})
+	var list []transport.Credential
+	for token := range strings.SplitSeq(l.env(name), ",") {
+		if token = strings.TrimSpace(token); token == "" {
+			continue
 		}
+		source := name
 		if len(list) > 0 {
-			return list
+			source = fmt.Sprintf("%s, number %d", name, len(list)+1)
 		}
+		list = append(list, transport.Credential{Username: user, Password: transport.NewSecret(token), Source: source})
 	}
-	return nil
+	return list
 }
 
 // files lists the login files that may be there, the first to be asked first.
@@ -190,10 +235,7 @@ func (l *Logins) files() []string {
 	add(l.env("REGISTRY_AUTH_FILE"))
 	add(l.env("DOCKER_CONFIG"), "config.json")
 	add(l.env("XDG_RUNTIME_DIR"), "containers", "auth.json")
-	home := l.env("HOME")
-	if home == "" {
-		home = l.env("USERPROFILE")
-	}
+	home := l.home()
 	if config := l.env("XDG_CONFIG_HOME"); config != "" {
 		add(config, "containers", "auth.json")
 	} else {
@@ -204,6 +246,8 @@ func (l *Logins) files() []string {
 	}
 	return list
 }
+
+func (l *Logins) home() string { return cmp.Or(l.env("HOME"), l.env("USERPROFILE")) }
 
 func fromFile(ctx context.Context, file, host string) (transport.Credential, error) {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -233,6 +277,9 @@ func fromFile(ctx context.Context, file, host string) (transport.Credential, err
 	return found, nil
 }
 
+// ghSource is what the login of the gh command is called.
+const ghSource = "gh auth token"
+
 // ghPatience is how long the gh command may take; it may unlock a keyring.
 const ghPatience = 10 * time.Second
 
@@ -249,5 +296,5 @@ func fromGH(ctx context.Context) transport.Credential {
 	if err != nil || token == "" {
 		return transport.Credential{}
 	}
-	return transport.Credential{Username: anyUser, Password: transport.NewSecret(token), Source: "gh auth token"}
+	return transport.Credential{Username: anyUser, Password: transport.NewSecret(token), Source: ghSource}
 }

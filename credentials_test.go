@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,6 +76,56 @@ func TestLoginsStayOnTheirHost(t *testing.T) {
 		if err != nil || c.IsZero() == want {
 			t.Errorf("%s: got %v, %v", host, !c.IsZero(), err)
 		}
+	}
+}
+
+// TestLoginSave: a login is kept where docker keeps it, for the user alone, is found
+// there, and is gone after it was removed. What else the file holds stays.
+func TestLoginSave(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir) // no helper and no gh
+	file := authFile(t, filepath.Join(dir, ".docker", "config.json"), "other.example.com", "kept")
+	env := map[string]string{"HOME": dir}
+	logins := &ghcr.Logins{Getenv: func(name string) string { return env[name] }}
+	if c, err := logins.Credential(t.Context(), "ghcr.io"); err != nil || !c.IsZero() {
+		t.Fatalf("before: %v, %v", c, err)
+	}
+	where, err := logins.Save(t.Context(), "ghcr.io", transport.Credential{Password: transport.NewSecret("ghp_new")}, true)
+	if err != nil || where != file {
+		t.Fatalf("saved in %s, %v", where, err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("others may read it: %v, %v", info.Mode(), err)
+	}
+	if c, err := logins.Credential(t.Context(), "ghcr.io"); err != nil || c.Password.Reveal() != "ghp_new" || c.Source != file {
+		t.Errorf("after: %v, %v", c, err)
+	}
+	env["GH_TOKEN"] = "ghp_first, ghp_second"
+	var places []string
+	for _, p := range logins.Places(t.Context(), "ghcr.io") {
+		if len(p.Logins) > 0 {
+			places = append(places, fmt.Sprintf("%s %d", p.Name, len(p.Logins)))
+		}
+	}
+	if want := []string{"GH_TOKEN 2", file + " 1"}; !slices.Equal(places, want) {
+		t.Errorf("logins in %q, want %q", places, want)
+	}
+	removed, err := logins.Remove(t.Context(), "ghcr.io")
+	if err != nil || !slices.Equal(removed, []string{file}) {
+		t.Errorf("removed from %v, %v", removed, err)
+	}
+	if data, err := os.ReadFile(file); err != nil || strings.Contains(string(data), "ghcr.io") || !strings.Contains(string(data), "other.example.com") {
+		t.Errorf("the file has %s, %v", data, err)
+	}
+	if removed, err := logins.Remove(t.Context(), "ghcr.io"); err != nil || len(removed) > 0 {
+		t.Errorf("again: removed from %v, %v", removed, err)
+	}
+	if _, err := logins.Save(t.Context(), "ghcr.io", transport.Credential{}, true); !errors.Is(err, ghcr.ErrInvalid) {
+		t.Errorf("no token: got %v", err)
+	}
+	none := &ghcr.Logins{Getenv: func(string) string { return "" }}
+	if _, err := none.Save(t.Context(), "ghcr.io", transport.Credential{Password: transport.NewSecret("x")}, true); !errors.Is(err, ghcr.ErrInvalid) {
+		t.Errorf("no home: got %v", err)
 	}
 }
 

@@ -17,6 +17,12 @@ import (
 // Errors: [*Error] with reason [Absent] on a GitHub Enterprise Server that has
 // limits turned off.
 func (c *Client) RateLimits(ctx context.Context) ([]transport.RateLimitInfo, error) {
+	list, _, err := c.limits(ctx, "")
+	return list, err
+}
+
+// limits asks for the limits of one token, or of any if it is empty.
+func (c *Client) limits(ctx context.Context, token string) ([]transport.RateLimitInfo, http.Header, error) {
 	var answer struct {
 		Resources map[string]struct {
 			Limit     int   `json:"limit"`
@@ -25,13 +31,13 @@ func (c *Client) RateLimits(ctx context.Context) ([]transport.RateLimitInfo, err
 			Reset     int64 `json:"reset"`
 		} `json:"resources"`
 	}
-	q := request{method: http.MethodGet, url: c.url("rate_limit"), op: "get the limits of", target: c.Host(), free: true}
-	_, body, err := c.read(ctx, q) // never from the cache
+	q := request{method: http.MethodGet, url: c.url("rate_limit"), op: "get the limits of", target: c.Host(), free: true, token: token}
+	resp, body, err := c.read(ctx, q) // never from the cache
 	if err == nil {
 		err = decode(q, body, &answer)
 	}
 	if err != nil {
-		return nil, explain(err, subject{})
+		return nil, nil, explain(err, subject{owner: c.Host()})
 	}
 	var list []transport.RateLimitInfo
 	for name, r := range answer.Resources {
@@ -40,7 +46,7 @@ func (c *Client) RateLimits(ctx context.Context) ([]transport.RateLimitInfo, err
 		})
 	}
 	slices.SortFunc(list, func(a, b transport.RateLimitInfo) int { return cmp.Compare(a.Resource, b.Resource) })
-	return list, nil
+	return list, resp.Header, nil
 }
 
 // Require tells whether the login may be able to do something, before it begins: it

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -148,6 +149,42 @@ func TestSelfMountEndsTheProbes(t *testing.T) {
 		for _, r := range s.log() {
 			if r.Method == http.MethodHead {
 				s.Errorf("asked by HEAD %s", r.Path)
+			}
+		}
+	})
+}
+
+// TestCheckPush: who may push and who may not is found out, and no repository comes
+// of it.
+func TestCheckPush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, err := ghcrtest.New(ghcrtest.Options{Accounts: []ghcrtest.Account{
+			{Login: "writer", Token: "ghp_writer"}, {Login: "reader", Token: "ghp_reader", Scopes: []string{"read:packages"}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		for token, want := range map[string]error{"ghp_writer": nil, "ghp_reader": transport.ErrDenied} {
+			client, err := transport.New(transport.Options{
+				Base: server.Transport(), Credentials: transport.Static(map[string]transport.Credential{"ghcr.io": {Username: "u", Password: transport.NewSecret(token), Source: "test"}}),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			host, err := registry.New(client, "ghcr.io", registry.Options{Rules: registry.GHCR})
+			if err != nil {
+				t.Fatal(err)
+			}
+			repo, err := host.Repository("acme/new")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := repo.CheckPush(t.Context()); !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", token, err, want)
+			}
+			if names, err := repo.TagNames(t.Context()); err == nil {
+				t.Errorf("there is a repository with tags %v", names)
 			}
 		}
 	})

@@ -58,7 +58,7 @@ func (r *Repository) Tags(ctx context.Context, opts TagOptions) iter.Seq2[string
 					continue
 				}
 				seen[tag], fresh = true, true
-				if opts.wants(tag) && !yield(tag, nil) {
+				if opts.Wants(tag) && !yield(tag, nil) {
 					return
 				}
 			}
@@ -70,7 +70,8 @@ func (r *Repository) Tags(ctx context.Context, opts TagOptions) iter.Seq2[string
 	}
 }
 
-func (o TagOptions) wants(tag string) bool {
+// Wants tells whether a tag, or any other name, is one of those that are chosen.
+func (o TagOptions) Wants(tag string) bool {
 	if o.Match != "" {
 		if ok, _ := path.Match(o.Match, tag); !ok {
 			return false

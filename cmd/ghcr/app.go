@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,14 +32,17 @@ type app struct {
 	flags          flags
 
 	made   *ghcr.Client
+	logins *ghcr.Logins
 	sim    *ghcrtest.Server
 	tables bool // print as on a terminal wherever stdout leads
+	asks   bool // ask as on a terminal wherever stdin comes from
 }
 
 // flags are those that every command has.
 type flags struct {
 	sim       string
 	registry  string
+	api       string
 	plainHTTP bool
 	debug     bool
 	quiet     bool
@@ -54,9 +58,9 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ghcr",
 		Short: "Work with images on GitHub Container Registry",
-		Long: `Push, pull, copy, tag and look at images on GitHub Container Registry and other
-OCI registries. With --sim DIR every command works on an emulated GHCR whose
-state is kept in DIR: no account and no network.`,
+		Long: `Push, pull, copy, tag, look at and delete images on GitHub Container Registry, and
+on other OCI registries. With --sim DIR every command works on an emulated GHCR
+whose state is kept in DIR: no account and no network.`,
 		SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.flags.check() },
 		RunE:              func(cmd *cobra.Command, args []string) error { return cmd.Help() },
@@ -71,6 +75,7 @@ state is kept in DIR: no account and no network.`,
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.sim, "sim", "", "work on an emulated GHCR whose state is kept in `DIR`")
 	f.StringVar(&a.flags.registry, "registry", "", "default registry `HOST`, taken to be a GHCR (env GHCR_REGISTRY)")
+	f.StringVar(&a.flags.api, "api", "", "`URL` of the REST API that goes with the registry (env GHCR_API_URL)")
 	f.BoolVar(&a.flags.plainHTTP, "plain-http", false, "speak HTTP to loopback hosts")
 	f.BoolVar(&a.flags.debug, "debug", false, "print each request on stderr, without secrets")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "print ids only")
@@ -82,9 +87,11 @@ state is kept in DIR: no account and no network.`,
 	f.StringVar(&a.flags.jq, "jq", "", "print what this jq `EXPRESSION` makes of the JSON")
 	f.StringVar(&a.flags.template, "template", "", "print what this Go `TEMPLATE` makes of the JSON")
 	root.AddCommand(
-		a.pushCommand(), a.pullCommand(), a.copyCommand(), a.tagCommand(),
-		a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.sizeCommand(), a.catCommand(),
+		a.pushCommand(), a.pullCommand(), a.copyCommand(), a.tagCommand(), a.promoteCommand(),
+		a.removeCommand(), a.untagCommand(), a.restoreCommand(), a.visibilityCommand(),
+		a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.checkCommand(), a.sizeCommand(), a.catCommand(),
 		a.manifestCommand(), a.blobCommand(), a.referrersCommand(),
+		a.authCommand(), a.limitsCommand(), a.doctorCommand(), a.apiCommand(),
 		a.serveCommand(), a.demoCommand(), a.versionCommand(), completionCommand(),
 	)
 	for _, topic := range helpTopics() {
@@ -182,42 +189,53 @@ func (a *app) client(chunkSize ...int64) (*ghcr.Client, error) {
 	if a.made != nil {
 		return a.made, nil
 	}
-	host := a.flags.registry
-	if host == "" {
-		host = a.getenv("GHCR_REGISTRY")
-	}
-	opts := ghcr.Options{
-		Registry:    host,
-		Credentials: &ghcr.Logins{Registry: host, Getenv: a.getenv},
-		PlainHTTP:   a.flags.plainHTTP,
-		UserAgent:   "ghcr/" + version(),
-		CacheDir:    a.cacheDir(),
-		MaxWait:     a.flags.maxWait,
+	opts, err := a.options()
+	if err != nil {
+		return nil, err
 	}
 	if len(chunkSize) > 0 {
 		opts.ChunkSize = chunkSize[0]
-	}
-	if a.flags.debug {
-		opts.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
-	if a.flags.sim != "" {
-		if a.flags.plainHTTP || host != "" {
-			return nil, usage("--sim excludes --registry and --plain-http: the emulator is no host")
-		}
-		if err := a.simulate(&opts); err != nil {
-			return nil, err
-		}
-	}
-	if a.flags.plainHTTP && host != "" && !transport.IsLoopback(host) {
-		return nil, usage("--plain-http with %s: only a loopback host may be spoken to without TLS; use https", host)
 	}
 	client, err := ghcr.New(opts)
 	a.made = client
 	return client, err
 }
 
+// options are those that the flags ask for.
+func (a *app) options() (ghcr.Options, error) {
+	host := cmp.Or(a.flags.registry, a.getenv("GHCR_REGISTRY"))
+	opts := ghcr.Options{
+		Registry:  host,
+		API:       cmp.Or(a.flags.api, a.getenv("GHCR_API_URL")),
+		PlainHTTP: a.flags.plainHTTP,
+		UserAgent: "ghcr/" + version(),
+		CacheDir:  a.cacheDir(),
+		MaxWait:   a.flags.maxWait,
+		Observer:  waitTeller{a},
+	}
+	if a.logins == nil {
+		a.logins = &ghcr.Logins{Registry: host, Getenv: a.getenv}
+	}
+	if a.flags.debug {
+		opts.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if a.flags.sim != "" {
+		if a.flags.plainHTTP || host != "" || opts.API != "" {
+			return opts, usage("--sim excludes --registry, --api and --plain-http: the emulator is no host")
+		}
+		if err := a.simulate(&opts); err != nil {
+			return opts, err
+		}
+	}
+	if a.flags.plainHTTP && host != "" && !transport.IsLoopback(host) {
+		return opts, usage("--plain-http with %s: only a loopback host may be spoken to without TLS; use https", host)
+	}
+	opts.Credentials = a.logins
+	return opts, nil
+}
+
 // simulate puts the emulator in place of the network. No login of the machine is
-// looked for.
+// looked for: those of the emulator are beside its state.
 func (a *app) simulate(opts *ghcr.Options) error {
 	if a.sim == nil {
 		server, err := ghcrtest.New(ghcrtest.Options{Dir: a.flags.sim, NoLog: true})
@@ -228,10 +246,32 @@ func (a *app) simulate(opts *ghcr.Options) error {
 	}
 	opts.Base = a.sim.Transport()
 	opts.CacheDir = filepath.Join(a.flags.sim, "cache")
-	opts.Credentials = transport.Static(map[string]transport.Credential{
-		oci.DefaultRegistry: {Username: "simulated", Password: transport.NewSecret(ghcrtest.Token), Source: "--sim"},
-	})
+	a.logins = &ghcr.Logins{
+		Getenv: func(name string) string {
+			return map[string]string{"DOCKER_CONFIG": filepath.Join(a.flags.sim, "login")}[name]
+		},
+		Last: transport.Static(map[string]transport.Credential{
+			oci.DefaultRegistry: {Username: "simulated", Password: transport.NewSecret(ghcrtest.Token), Source: "--sim"},
+		}),
+	}
 	return nil
+}
+
+// waitTeller tells of waits for limits, so that nobody takes one for a hang.
+type waitTeller struct{ *app }
+
+func (waitTeller) Exchange(transport.Exchange) {}
+
+// Wait implements [transport.WaitObserver].
+func (t waitTeller) Wait(w transport.Wait) {
+	if t.flags.quiet || t.flags.progress == "none" {
+		return
+	}
+	until := "until others are done"
+	if !w.Until.IsZero() {
+		until = fmt.Sprintf("until %s, %s from now", w.Until.Local().Format(time.TimeOnly), time.Until(w.Until).Round(time.Second))
+	}
+	fmt.Fprintf(t.stderr, "ghcr: waiting for %s (%s) %s: %s\n", w.Host, w.Credential, until, w.Reason)
 }
 
 func (a *app) close() error {

@@ -98,6 +98,7 @@ GITHUB_ACTIONS                       errors are annotations too`},
 5    not found, or not visible to this login
 6    gave up waiting for a rate limit
 7    content that does not match its digest
+8    check or doctor found something that is not as it should be
 130  interrupted
 
 GHCR answers a pull of an image that does not exist with a refusal where nobody is

@@ -34,27 +34,42 @@ type listFlags struct {
 	limit        int
 	sort         string
 	digestTags   bool
+	versions     bool
+	untagged     bool
+	deleted      bool
+	visibility   string
+	linked       string
 }
 
 func (a *app) listCommand() *cobra.Command {
 	var f listFlags
 	cmd := &cobra.Command{
-		Use: "ls REPOSITORY", Aliases: []string{"list"},
-		Short: "List the tags of a repository",
-		Long: `List the tags of a repository with what they name. The tags of signatures and
-referrers, sha256-<hex>, are left out unless --include-digest-tags is given. With
---quiet only names are printed, which takes one request for a thousand tags.`,
-		Example: "  ghcr ls acme/app --match 'v1.*' --sort created\n  ghcr ls acme/app -q",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(cmd *cobra.Command, given []string) error { return a.list(cmd.Context(), given[0], f) },
+		Use: "ls OWNER | PKG", Aliases: []string{"list"},
+		Short: "List an owner's packages, or a package's tags or versions",
+		Long: `List the packages of an owner, or the tags of a package with what they name. The tags of
+signatures and referrers, sha256-<hex>, are left out unless --include-digest-tags is
+given. With --quiet only names are printed, which takes one request for a thousand tags.
+
+With --versions every manifest that the package has is listed, with its number, and what
+it is to the others; with --untagged those without a tag, and with --deleted what can
+still be restored. A package of any registry has tags, and one of GitHub's has versions.`,
+		Example: "  ghcr ls acme\n  ghcr ls acme/app --match 'v1.*' --sort created\n  ghcr ls acme/app -q\n" +
+			"  ghcr ls acme/app --untagged --json=id,digest,role,reach",
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error { return a.list(cmd.Context(), given[0], f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.match, "match", "", "only tags that match this `GLOB`")
-	flags.StringVar(&f.regex, "regex", "", "only tags that match this regular `EXPRESSION`")
-	flags.IntVarP(&f.limit, "limit", "n", 0, "at most so many tags")
+	flags.StringVar(&f.match, "match", "", "only tags, or packages, that match this `GLOB`")
+	flags.StringVar(&f.regex, "regex", "", "only tags, or packages, that match this regular `EXPRESSION`")
+	flags.IntVarP(&f.limit, "limit", "n", 0, "at most so many rows")
 	flags.StringVar(&f.sort, "sort", "", "name, created or size; else as the registry has them")
 	flags.BoolVar(&f.digestTags, "include-digest-tags", false, "with tags that name a digest")
 	flags.BoolVar(&f.digestTags, "all", false, "the same as --include-digest-tags")
+	flags.BoolVar(&f.versions, "versions", false, "versions, with or without tags")
+	flags.BoolVar(&f.untagged, "untagged", false, "versions without a tag")
+	flags.BoolVar(&f.deleted, "deleted", false, "versions that can be restored")
+	flags.StringVar(&f.visibility, "visibility", "", "only packages that are `public, private or internal`")
+	flags.StringVar(&f.linked, "linked", "", "only packages that are linked to this `REPOSITORY` of source")
 	return cmd
 }
 
@@ -80,12 +95,21 @@ func (a *app) list(ctx context.Context, name string, f listFlags) error {
 	if err != nil {
 		return err
 	}
-	if !strings.ContainsAny(name, "/") {
-		return usage("ls %s: an owner's packages cannot be listed through the registry; name a repository, %s/IMAGE", name, name)
+	byVersion := f.versions || f.untagged || f.deleted
+	switch isOwner := !strings.Contains(name, "/"); {
+	case isOwner && byVersion:
+		return usage("ls %s: an owner has packages; name one to see its versions, %s/IMAGE", name, name)
+	case isOwner:
+		return a.listPackages(ctx, name, opts, f)
+	case f.visibility != "" || f.linked != "":
+		return usage("ls %s: --visibility and --linked choose among the packages of an owner", name)
 	}
 	repo, ref, err := a.repository(name, true)
 	if err != nil {
 		return err
+	}
+	if byVersion {
+		return a.listVersions(ctx, ref, opts, f)
 	}
 	if !ref.Reference.IsZero() {
 		return usage("ls %s: it lists the tags of a repository; for one image use ghcr show", name)

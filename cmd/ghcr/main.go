@@ -60,15 +60,22 @@ const (
 	exitNotFound    = 5
 	exitRateLimited = 6
 	exitIntegrity   = 7
+	exitFindings    = 8
 	exitInterrupted = 130
 )
 
 // errPartly says that some of several things were done.
 var errPartly = errors.New("not everything was done")
 
+// errFindings says that something was looked at and is not as it should be.
+var errFindings = errors.New("not all is well")
+
 func exitCode(err error) int {
+	var partial *ghcr.PartialError
 	switch {
-	case errors.Is(err, errPartly):
+	case errors.Is(err, errFindings):
+		return exitFindings
+	case errors.Is(err, errPartly), errors.As(err, &partial):
 		return exitPartly
 	case errors.Is(err, ghcr.ErrInvalid):
 		// Before all others: what a layout on the command line lacks is bad input too.
@@ -121,6 +128,6 @@ func (a *app) reportJSON(err error, text, hint string) {
 func errorClass(err error) string {
 	return map[int]string{
 		exitFailure: "failure", exitUsage: "usage", exitPartly: "partial", exitPermission: "permission",
-		exitNotFound: "not-found", exitRateLimited: "rate-limited", exitIntegrity: "integrity",
+		exitNotFound: "not-found", exitRateLimited: "rate-limited", exitIntegrity: "integrity", exitFindings: "findings",
 	}[exitCode(err)]
 }

@@ -29,13 +29,14 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script. Besides testscript's own commands there are:
 //
 //	exits CODE COMMAND...   the command must end with this exit code
+//	keep NAME               sets a variable to what the last command has printed
 //	layout DIR KIND         makes an OCI layout; see fixtures
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			// Nothing of the machine's logins or caches.
-			for _, name := range []string{"GHCR_TOKEN", "GH_TOKEN", "GITHUB_TOKEN", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "GITHUB_ACTIONS", "GHCR_REGISTRY"} {
+			for _, name := range []string{"GHCR_TOKEN", "GH_TOKEN", "GITHUB_TOKEN", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "GITHUB_ACTIONS", "GHCR_REGISTRY", "GHCR_API_URL", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"} {
 				env.Setenv(name, "")
 			}
 			env.Setenv("CI", "1")
@@ -44,7 +45,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "layout": makeLayout, "legacy": makeLegacy, "corrupt": corrupt,
+			"exits": exits, "keep": keep, "layout": makeLayout, "legacy": makeLegacy, "corrupt": corrupt,
 		},
 		RequireExplicitExec: true,
 	})
@@ -69,6 +70,10 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("ended with exit code %d, want %d", got, want)
 	}
+}
+
+func keep(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
 // fixtures are the images that scripts can ask for.
@@ -201,6 +206,17 @@ func TestExamplesRun(t *testing.T) {
 	if err := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(1, 10)).WriteLayout("build", "v1"); err != nil {
 		t.Fatal(err)
 	}
+	for i, tag := range []string{"pr-80", "pr-81", "nightly", "edge", "beta"} {
+		if err := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(uint64(i+2), 10)).WriteLayout("build-"+tag, "v1"); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, stderr := runSim(t, "box", "push", "oci:build-"+tag+":v1", "acme/app:"+tag); code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	if code, _, stderr := runSim(t, "box", "rm", "acme/app:pr-80", "--yes", "--undo", "undo.json"); code != 0 {
+		t.Fatal(stderr)
+	}
 	manifest := ghcrtest.NewIndex().Manifest
 	if err := os.WriteFile("manifest.json", manifest.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
@@ -208,9 +224,9 @@ func TestExamplesRun(t *testing.T) {
 	if err := os.WriteFile("layer.tar.gz", []byte("layer"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// What cannot run here: it serves for ever, needs a network, reads a file that the
-	// image lacks, or names a blob that nobody has.
-	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <("}
+	// What cannot run here: it serves for ever, needs a network or a shell, reads a file
+	// that the image lacks, or names a blob or a version that nobody has.
+	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "#1234"}
 	ran := 0
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {

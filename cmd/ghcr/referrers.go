@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,10 +24,27 @@ type refersTo struct {
 // label says what it is, in a word where that is known.
 func (r refersTo) label() string {
 	if r.Tag != "" {
-		_, suffix, _ := oci.ParseDigestTag(r.Tag)
-		return cmp.Or(map[string]string{".sig": "signature", ".att": "attestation", ".sbom": "SBOM"}[suffix], "tag "+r.Tag)
+		return cmp.Or(tagLabel(r.Tag), "tag "+r.Tag)
 	}
 	return cmp.Or(r.ArtifactType, r.MediaType)
+}
+
+// tagLabel says what a tag that is named after a digest is for, where that is known.
+func tagLabel(tag string) string {
+	_, suffix, _ := oci.ParseDigestTag(tag)
+	return map[string]string{".sig": "signature", ".att": "attestation", ".sbom": "SBOM"}[suffix]
+}
+
+// shortTags prints tags for a person: those named after a digest are too long.
+func shortTags(tags []string) string {
+	short := make([]string, len(tags))
+	for i, tag := range tags {
+		short[i] = tag
+		if d, suffix, ok := oci.ParseDigestTag(tag); ok {
+			short[i] = "sha256-" + shortDigest(d) + "…" + suffix
+		}
+	}
+	return strings.Join(short, " ")
 }
 
 // referrersOf lists the referrers of a manifest and the digest tags that name it.

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/llm-dev-ops/ghcr/ghcrtest"
+)
+
+// doctorAccounts is one of each kind of token.
+var doctorAccounts = []ghcrtest.Account{
+	{Login: "alice", Token: "ghp_alice"},
+	{Login: "reader", Token: "ghp_reader", Scopes: []string{"read:packages"}},
+	{Login: "scopeless", Token: "ghp_scopeless", Scopes: []string{"repo"}},
+	{Login: "stranger", Token: "ghp_stranger", Owners: []string{"stranger"}},
+	{Login: "alice", Token: "gho_alice"},
+	{Login: "alice", Token: "github_pat_alice"},
+	{Login: "ci", Token: "ghs_linked", Scopes: []string{"write:packages"}, Repository: "acme/source"},
+	{Login: "ci", Token: "ghs_foreign", Scopes: []string{"write:packages"}, Repository: "other/source"},
+	{Login: "app", Token: "ghs_app"},
+}
+
+// world is an emulated GHCR on a socket.
+type world struct {
+	t      *testing.T
+	server *ghcrtest.Server
+	host   string
+	cache  string
+}
+
+func newWorld(t *testing.T, opts ghcrtest.Options) *world {
+	t.Helper()
+	server, err := ghcrtest.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := server.Listen("127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &world{t, server, l.Addr(), t.TempDir()}
+}
+
+// run runs the command with a token.
+func (w *world) run(token string, args ...string) (code int, stdout, stderr string) {
+	w.t.Helper()
+	var out, errs bytes.Buffer
+	getenv := func(name string) string { return map[string]string{"CI": "1", "GHCR_TOKEN": token, "XDG_CACHE_HOME": w.cache}[name] }
+	code = run(context.Background(), append([]string{"--plain-http", "--registry", w.host}, args...), strings.NewReader(""), &out, &errs, getenv)
+	if token != "" && (strings.Contains(out.String(), token) || strings.Contains(errs.String(), token)) {
+		w.t.Errorf("%v shows the token", args)
+	}
+	return code, out.String(), errs.String()
+}
+
+// TestDoctor: each kind of token is told what it is good for, and what to do.
+func TestDoctor(t *testing.T) {
+	opts := ghcrtest.Options{
+		Accounts: doctorAccounts, NoLog: true,
+		Packages: []ghcrtest.Package{
+			{Name: "acme/app", Repository: "acme/source", Access: map[string]string{"acme/source": "admin"}},
+			{Name: "acme/open", Visibility: ghcrtest.Public}, {Name: "alice/own"},
+		},
+	}
+	w := newWorld(t, opts)
+	for _, repo := range []string{"acme/app", "acme/open", "alice/own"} {
+		if err := w.server.Add(repo, "v1", ghcrtest.NewImage("linux/amd64", []byte(repo))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		token, about string
+		code         int
+		want         string // check:status, as many as matter
+		do           string // in what to do
+	}{
+		{"ghp_alice", "acme/app", 0, "login:ok token:ok scopes:ok clock:ok api limit:ok list:ok read:ok link:ok pull:ok anonymous pull:no push:ok delete:unknown", "role Admin"},
+		{"ghp_alice", "alice/own", 0, "read:ok link:warning push:ok delete:ok", ""},
+		{"ghp_alice", "acme/open", 0, "pull:ok anonymous pull:ok", ""},
+		{"gho_alice", "alice/own", 0, "token:ok scopes:ok list:ok delete:ok", ""},
+		{"ghp_reader", "acme/app", 0, "token:ok scopes:warning list:ok read:ok pull:ok push:no delete:no", "delete:packages"},
+		{"ghp_scopeless", "acme/app", exitFindings, "token:ok scopes:problem list:no read:no pull:no push:no delete:no", "read:packages"},
+		{"ghp_stranger", "acme/app", 0, "token:ok scopes:ok read:no pull:no push:no delete:no", "private and this login can't see it"},
+		{"github_pat_alice", "acme/app", exitFindings, "token:problem list:no read:no delete:no", "classic token"},
+		{"ghs_linked", "acme/app", 0, "token:warning list:no read:ok pull:ok push:ok delete:unknown", "Manage Actions access"},
+		{"ghs_foreign", "acme/app", 0, "token:warning list:no read:no push:no delete:no", "Manage Actions access"},
+		{"ghs_app", "acme/app", 0, "token:warning list:no read:no pull:ok push:ok delete:no", "classic token"},
+		{"ghp_wrong", "acme/app", exitFindings, "login:ok token:problem owner:no read:no delete:no", "expired or revoked"},
+		{"", "acme/app", 0, "login:warning list:no read:no pull:no push:no delete:no", "ghcr auth login"},
+		{"", "acme/open", 0, "login:warning pull:ok anonymous pull:ok push:no", ""},
+	} {
+		code, stdout, stderr := w.run(test.token, "doctor", test.about, "--json")
+		var list []diagnosis
+		if err := json.Unmarshal([]byte(stdout), &list); err != nil {
+			t.Fatalf("%s: %v\n%s%s", test.token, err, stdout, stderr)
+		}
+		got, all := map[string]health{}, ""
+		for _, d := range list {
+			got[d.Check] = d.Status
+			all += fmt.Sprintf("%s %s: %s; %s\n", d.Check, d.Status, d.Found, d.Do)
+			if (d.Status == healthProblem || d.Status == healthWarning) && d.Do == "" {
+				t.Errorf("%q, %s: nothing is said about what to do about %s", test.token, test.about, d.Check)
+			}
+		}
+		for status, rest := "", test.want; rest != ""; {
+			var check string
+			check, rest, _ = strings.Cut(rest, ":")
+			status, rest, _ = strings.Cut(rest, " ")
+			if got[check] != health(status) {
+				t.Errorf("%q, %s: %s is %q, want %q\n%s", test.token, test.about, check, got[check], status, all)
+			}
+		}
+		if code != test.code {
+			t.Errorf("%q, %s: exit code %d, want %d\n%s", test.token, test.about, code, test.code, all)
+		}
+		if !strings.Contains(all, test.do) {
+			t.Errorf("%q, %s: %q is not said\n%s", test.token, test.about, test.do, all)
+		}
+	}
+	if n := len(w.server.Requests()); n > 0 {
+		t.Fatalf("the log is on: %d", n)
+	}
+}
+
+// TestDoctorChangesNothing: no request of it changes what anybody sees.
+func TestDoctorChangesNothing(t *testing.T) {
+	w := newWorld(t, ghcrtest.Options{Accounts: doctorAccounts})
+	if code, _, stderr := w.run("ghp_alice", "doctor", "acme/new"); code != 0 {
+		t.Fatal(stderr)
+	}
+	for _, r := range w.server.Requests() {
+		read := r.Method == "GET" || r.Method == "HEAD"
+		session := strings.Contains(r.Path, "/blobs/upload") && (r.Method == "POST" && r.Query == "" || r.Method == "DELETE")
+		if !read && !session {
+			t.Errorf("%s %s?%s", r.Method, r.Path, r.Query)
+		}
+	}
+	if _, stdout, _ := w.run("ghp_alice", "ls", "acme", "-q"); stdout != "" {
+		t.Errorf("there is a package %s", stdout)
+	}
+}
+
+// TestDoctorTellsTheClock: one that is wrong breaks signed addresses.
+func TestDoctorTellsTheClock(t *testing.T) {
+	w := newWorld(t, ghcrtest.Options{Accounts: doctorAccounts, Ahead: time.Hour + 30*time.Second})
+	_, stdout, _ := w.run("ghp_alice", "doctor")
+	if !strings.Contains(stdout, "clock\twarning\t1h0m") || !strings.Contains(stdout, "behind GitHub's\tset it by a time server") {
+		t.Errorf("got %s", stdout)
+	}
+}
+
+// TestMaxWait: patience ends with exit code 6.
+func TestMaxWait(t *testing.T) {
+	quirks := ghcrtest.GHCR()
+	quirks.RESTHourly = 3
+	w := newWorld(t, ghcrtest.Options{Accounts: doctorAccounts, Quirks: &quirks})
+	if err := w.server.Add("acme/app", "v1", ghcrtest.NewImage("linux/amd64", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for i := range 5 {
+		code, _, stderr := w.run("ghp_alice", "ls", fmt.Sprint("acme", i), "--max-wait", "1ms")
+		if code == exitRateLimited {
+			if !strings.Contains(stderr, "--max-wait says how long to be patient") {
+				t.Errorf("no hint in %s", stderr)
+			}
+			return
+		}
+		told = append(told, fmt.Sprint(code, stderr))
+	}
+	t.Errorf("it never gave up: %q", told)
+}
+
+// TestConfirm: who is asked and does not agree changes nothing; a package goes by its
+// name.
+func TestConfirm(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for tag := range 2 {
+		if err := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(uint64(tag), 10)).WriteLayout(fmt.Sprint("build", tag), "v1"); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, stderr := runSim(t, "box", "push", fmt.Sprintf("oci:build%d:v1", tag), fmt.Sprintf("acme/app:v%d", tag)); code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	for _, test := range []struct {
+		answer string
+		args   []string
+		code   int
+		want   string
+	}{
+		{"\n", []string{"rm", "acme/app:v0"}, exitFailure, "nothing was changed"},
+		{"no\n", []string{"untag", "acme/app:v0"}, exitFailure, "nothing was changed"},
+		{"", []string{"rm", "acme/app:v0"}, exitFailure, "nothing was changed"},
+		{"yes\n", []string{"rm", "--package", "acme/app"}, exitFailure, "nothing was changed"},
+		{"y\n", []string{"rm", "acme/app:v0"}, 0, "delete 1 manifest? [y/N]"},
+		{"acme/app\n", []string{"rm", "--package", "acme/app"}, 0, "type acme/app to delete it whole"},
+	} {
+		var stdout, stderr bytes.Buffer
+		a := &app{stdin: strings.NewReader(test.answer), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }, asks: true}
+		if code := a.run(t.Context(), append([]string{"--sim", "box"}, test.args...)); code != test.code || !strings.Contains(stderr.String(), test.want) {
+			t.Errorf("%v, answer %q: exit code %d\n%s", test.args, test.answer, code, stderr.String())
+		}
+		if test.code != 0 {
+			if code, _, _ := runSim(t, "box", "digest", "acme/app:v0"); code != 0 {
+				t.Errorf("%v, answer %q: it is gone", test.args, test.answer)
+			}
+		}
+	}
+	if code, stdout, _ := runSim(t, "box", "ls", "acme", "-q"); code != 0 || stdout != "" {
+		t.Errorf("the package is there: %s", stdout)
+	}
+}
+
+// TestCheckAccess: a package that no workflow has access to is found, and one that
+// anybody can pull is as it is expected to be.
+func TestCheckAccess(t *testing.T) {
+	w := newWorld(t, ghcrtest.Options{Accounts: doctorAccounts, Packages: []ghcrtest.Package{
+		{Name: "acme/open", Visibility: ghcrtest.Public, Repository: "acme/source"}, {Name: "alice/loose"},
+	}})
+	for _, repo := range []string{"acme/open", "alice/loose"} {
+		if err := w.server.Add(repo, "v1", ghcrtest.NewImage("linux/amd64", []byte(repo))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, stdout, stderr := w.run("ghp_alice", "check", "acme/open", "--expect-public"); code != 0 || stdout != "" {
+		t.Errorf("open: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr := w.run("ghp_alice", "check", "alice", "--expect-public", "--jq", `.[] | "\(.package) \(.kind)"`)
+	if want := fmt.Sprintf("%s/alice/loose unlinked\n%[1]s/alice/loose not-public\n", w.host); code != exitFindings || stdout != want {
+		t.Errorf("all: exit code %d, %q, want %q\n%s", code, stdout, want, stderr)
+	}
+	// What cannot be looked at is not taken for well.
+	if code, _, _ := w.run("ghp_scopeless", "check", "acme/open", "--expect-public"); code != exitPermission {
+		t.Errorf("without a scope: exit code %d", code)
+	}
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	ghcr "github.com/llm-dev-ops/ghcr"
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// removed is one line of ghcr rm.
+type removed struct {
+	Ref     string     `json:"ref"`
+	Version int64      `json:"version"` // 0 on a registry that has no numbers
+	Digest  oci.Digest `json:"digest"`
+	Role    oci.Role   `json:"role"`
+	Tags    []string   `json:"tags"`
+	Named   bool       `json:"named"` // and not just along with another
+	Outcome string     `json:"outcome"`
+	Why     string     `json:"why"`  // unless it is deleted
+	Undo    string     `json:"undo"` // the file that ghcr restore --from reads
+}
+
+// removeFlags are those of ghcr rm.
+type removeFlags struct {
+	changeFlags
+	allTags       bool
+	keepReferrers bool
+	wholePackage  bool
+	wait          time.Duration
+}
+
+func (a *app) removeCommand() *cobra.Command {
+	var f removeFlags
+	cmd := &cobra.Command{
+		Use: "rm REF...", Aliases: []string{"delete"},
+		Short: "Delete images, with what belongs to them alone",
+		Long: `Delete images by tag, digest, or number of their version (acme/app#123). What only they
+list goes along, and so do their signatures and attestations; what another image needs
+stays, and an image that an index needs is refused. A version goes with all its tags:
+those that were not named must be agreed to by --all-tags; to take off a tag alone there
+is ghcr untag. The plan is shown, and asked about; a file is written by which
+ghcr restore takes it back for 30 days. With --package a whole package is deleted.`,
+		Example: "  ghcr rm acme/app:pr-81 --yes\n  ghcr rm acme/app:v1.2.3 --all-tags --dry-run",
+		Args:    args(cobra.MinimumNArgs(1)), ValidArgsFunction: a.completeTags,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			if f.wholePackage {
+				return a.removePackages(cmd.Context(), given, f)
+			}
+			return a.remove(cmd.Context(), given, f)
+		},
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.BoolVar(&f.allTags, "all-tags", false, "agree to lose tags that were not named")
+	flags.BoolVar(&f.keepReferrers, "keep-referrers", false, "leave signatures, SBOMs and attestations")
+	flags.BoolVar(&f.wholePackage, "package", false, "delete whole packages, named without tag")
+	flags.DurationVar(&f.wait, "wait", 0, "for the API to list what was just pushed (default 30s)")
+	return cmd
+}
+
+func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	groups, err := a.byRepository(ctx, given, "ghcr rm --package deletes all of it")
+	if err != nil {
+		return err
+	}
+	if f.undo != "" && len(groups) > 1 {
+		return usage("--undo: one file is for one repository, and these are %d", len(groups))
+	}
+	opts := ghcr.DeleteOptions{AllTags: f.allTags, KeepReferrers: f.keepReferrers, IgnoreMissing: f.ignoreMissing, Undo: f.undo, Wait: f.wait}
+	var plans []*ghcr.DeletePlan
+	var refused []error
+	list := []removed{}
+	for _, refs := range groups {
+		plan, err := client.PlanDelete(ctx, opts, refs...)
+		if err != nil {
+			return err
+		}
+		plans = append(plans, plan)
+		refused = append(refused, plan.Err())
+		a.showPlan("to be deleted from "+plan.Image.Repository(), planRows(plan))
+		for _, item := range plan.Items {
+			list = append(list, newRemoved(plan.Image, ghcr.DeleteResult{DeleteItem: item, Outcome: plannedOutcome}, ""))
+		}
+	}
+	err = errors.Join(refused...)
+	if f.dryRun || err == nil && len(list) == 0 {
+		return errors.Join(a.printRemoved(list), err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.confirm(f.changeFlags, fmt.Sprintf("delete %s?", plural(len(list), "manifest"))); err != nil {
+		return err
+	}
+	list = list[:0]
+	done := 0
+	var failed []error
+	for _, plan := range plans {
+		result, err := plan.Apply(ctx)
+		if err != nil {
+			failed = append(failed, err)
+		}
+		if result == nil {
+			continue
+		}
+		for _, r := range result.Items {
+			if r.Err == nil {
+				done++
+			}
+			list = append(list, newRemoved(plan.Image, r, result.Undo))
+		}
+		a.tellUndo(result.Undo)
+	}
+	return errors.Join(a.printRemoved(list), partly(done, failed))
+}
+
+// partly is the error of several things of which some may have been done.
+func partly(done int, failed []error) error {
+	err := errors.Join(failed...)
+	if err != nil && done > 0 {
+		return errors.Join(err, errPartly)
+	}
+	return err
+}
+
+// byRepository reads references, and puts those of one repository together.
+func (a *app) byRepository(ctx context.Context, given []string, whole string) ([][]oci.ImageRef, error) {
+	var groups [][]oci.ImageRef
+	at := map[string]int{}
+	for _, s := range given {
+		ref, err := a.image(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if ref.Reference.IsZero() {
+			return nil, usage("%s names a whole package: add a tag or digest (%s)", s, whole)
+		}
+		i, ok := at[ref.Repository()]
+		if !ok {
+			i = len(groups)
+			at[ref.Repository()] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], ref)
+	}
+	return groups, nil
+}
+
+func planRows(plan *ghcr.DeletePlan) [][]string {
+	var rows [][]string
+	for _, item := range plan.Items {
+		what := "along with it"
+		switch {
+		case len(item.Others) > 0:
+			what = "with the tags " + strings.Join(item.Others, ", ") + ", which were not named"
+		case item.Named:
+			what = ""
+		}
+		rows = append(rows, []string{"delete", shortDigest(item.Digest), string(item.Role), shortTags(item.Tags), what})
+	}
+	for _, kept := range plan.Kept {
+		rows = append(rows, []string{"keep", shortDigest(kept.Digest), string(kept.Role), "", kept.Why})
+	}
+	for _, ref := range plan.Missing {
+		rows = append(rows, []string{"missing", ref.Reference.String(), "", "", "does not exist"})
+	}
+	return rows
+}
+
+func newRemoved(image oci.ImageRef, r ghcr.DeleteResult, undo string) removed {
+	m := removed{
+		Ref: image.With(oci.Reference{Digest: r.Digest}).String(), Version: r.Version, Digest: r.Digest, Role: r.Role,
+		Tags: append([]string{}, r.Tags...), Named: r.Named, Outcome: string(r.Outcome), Undo: undo,
+	}
+	if r.Err != nil {
+		m.Why = r.Err.Error()
+	}
+	return m
+}
+
+func (a *app) printRemoved(list []removed) error {
+	r := result{data: list, head: []string{"OUTCOME", "DIGEST", "WHAT", "TAGS"}}
+	for _, m := range list {
+		r.ids = append(r.ids, m.Ref)
+		r.rows = append(r.rows, []string{m.Outcome, shortDigest(m.Digest), string(m.Role), shortTags(m.Tags)})
+		r.plain = append(r.plain, []string{m.Outcome, m.Ref, string(m.Role), strings.Join(m.Tags, " ")})
+	}
+	return a.print(r)
+}
+
+// removePackages deletes packages whole.
+func (a *app) removePackages(ctx context.Context, given []string, f removeFlags) error {
+	type gone struct {
+		Package  string `json:"package"`
+		Versions int    `json:"versions"`
+		Outcome  string `json:"outcome"`
+	}
+	list := []gone{}
+	r := result{head: []string{"OUTCOME", "PACKAGE", "VERSIONS"}}
+	var failed []error
+	for _, s := range given {
+		ref, id, err := a.named(s)
+		if err != nil {
+			return err
+		}
+		if id != 0 || !ref.Reference.IsZero() {
+			return usage("--package: %s names one image of it", s)
+		}
+		api, owner, name, err := a.packageOf(ref)
+		if err != nil {
+			return err
+		}
+		p, err := api.Get(ctx, owner, name)
+		if errors.Is(err, ghcr.ErrNotFound) && f.ignoreMissing {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		a.showPlan("to be deleted whole", [][]string{{ref.Repository(), plural(p.VersionCount, "version"), string(p.Visibility)}})
+		g := gone{ref.Repository(), p.VersionCount, plannedOutcome}
+		if !f.dryRun {
+			if err := a.confirmName(f.changeFlags, ref.Name); err != nil {
+				return err
+			}
+			if err := api.Delete(ctx, owner, name); err != nil {
+				failed = append(failed, err)
+				continue
+			}
+			g.Outcome = string(ghcr.Done)
+			if !a.flags.quiet {
+				fmt.Fprintf(a.stderr, "ghcr: to take it back, for 30 days and while its name is free: ghcr restore --package %s\n", ref.Repository())
+			}
+		}
+		list = append(list, g)
+		r.ids = append(r.ids, g.Package)
+		r.rows = append(r.rows, []string{g.Outcome, g.Package, fmt.Sprint(g.Versions)})
+	}
+	r.data = list
+	return errors.Join(a.print(r), partly(len(list), failed))
+}
