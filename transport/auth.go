@@ -258,8 +258,8 @@ func credentialKey(cred Credential) string {
 	if cred.IsZero() {
 		return anonymous
 	}
-	password := sha256.Sum256([]byte(cred.Password.Reveal())) // so that a new one is another
-	return cred.Source + "\n" + cred.Username + "\n" + string(password[:])
+	secret := sha256.Sum256([]byte(cred.Password.Reveal() + "\n" + cred.Bearer.Reveal())) // so that a new one is another
+	return cred.Source + "\n" + cred.Username + "\n" + string(secret[:])
 }
 
 func directKey(cred Credential, call Call) string {

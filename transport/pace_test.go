@@ -67,6 +67,12 @@ func (g *github) spend(token string, points int) bool {
 	return true
 }
 
+func (g *github) setBad(bad map[string]bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.bad = bad
+}
+
 func (g *github) user(token string) *usage {
 	u := g.users[token]
 	if u == nil {
