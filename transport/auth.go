@@ -131,7 +131,6 @@ func (c *Client) sendAs(req *http.Request, call Call, how login, attempt int) (*
 	var e *Error
 	if errors.As(err, &e) {
 		e.Credential, e.Kind = how.label, how.sort
-		e.conceal(how.header)
 	}
 	return resp, err
 }

@@ -190,7 +190,8 @@ func (b *budget) answered(now time.Time, ticket ticket, info RateLimitInfo, e *E
 		b.learn(now, info)
 	}
 	if limited {
-		b.refused(now, later, info, e)
+		kept := *e // who was refused has e, and changes it
+		b.refused(now, later, info, &kept)
 	}
 }
 

@@ -3,12 +3,25 @@ package transport_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/transport"
 )
+
+// answered is an answer with these headers, in pairs.
+func answered(r *http.Request, status int, message string, headers ...string) *http.Response {
+	resp := &http.Response{StatusCode: status, Header: http.Header{}, Request: r, ProtoMajor: 1, ProtoMinor: 1}
+	resp.Body = io.NopCloser(strings.NewReader(fmt.Sprintf(`{"message":%q}`, message)))
+	for i := 0; i < len(headers); i += 2 {
+		resp.Header.Set(headers[i], headers[i+1])
+	}
+	return resp
+}
 
 // TestTokenThatIsGone: a call that must be made with a token that is there no more is
 // not made with another, nor without one, nor again and again.
@@ -54,4 +67,32 @@ func TestBearersAreToldApart(t *testing.T) {
 			t.Errorf("sent %q", g.seen)
 		}
 	})
+}
+
+// TestRefusalThatRepeatsTheToken: what a server repeats of a login does not come out
+// of the errors of those who wait behind it either, and nobody reads them while they
+// are written.
+func TestRefusalThatRepeatsTheToken(t *testing.T) {
+	const canary = "canary-0123456789"
+	credentials := transport.Static(map[string]transport.Credential{"api.github.com": {Password: transport.NewSecret(canary)}})
+	for range 20 {
+		c, err := transport.New(transport.Options{MaxWait: time.Second, Credentials: credentials, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			return answered(r, 429, "too much from "+r.Header.Get("Authorization"), "Retry-After", "60"), nil
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var calls sync.WaitGroup
+		for range 8 {
+			calls.Go(func() {
+				for range 3 {
+					err := ask(t.Context(), c, "GET", transport.Call{})
+					if !errors.Is(err, transport.ErrRateLimited) || strings.Contains(fmt.Sprintf("%+v %#v", err, err), canary) {
+						t.Errorf("got %v", err)
+					}
+				}
+			})
+		}
+		calls.Wait()
+	}
 }
