@@ -191,12 +191,14 @@ func (b *budget) answered(now time.Time, ticket ticket, info RateLimitInfo, e *E
 	}
 	if limited {
 		kept := *e // who was refused has e, and changes it
-		b.refused(now, later, info, &kept)
+		b.refused(now, later, ticket.resource, info, &kept)
 	}
 }
 
 // learn takes over what an answer told. Answers overtake each other, and within a
-// period what is left only grows less.
+// period what is left only grows less. One that was long on its way seems to tell of
+// a later end, so the earliest end counts; of the period before is only what has
+// ended by now.
 func (b *budget) learn(now time.Time, info RateLimitInfo) {
 	w := b.windows[info.Resource]
 	switch {
@@ -208,10 +210,12 @@ func (b *budget) learn(now time.Time, info RateLimitInfo) {
 		b.windows[info.Resource] = w
 	case !now.Before(w.end()), info.Reset.After(w.Reset.Add(skew)):
 		w.RateLimitInfo = info
-	case info.Reset.Before(w.Reset.Add(-skew)), info.Remaining >= w.Remaining:
+	case info.Remaining >= w.Remaining, info.Reset.Before(w.Reset.Add(-skew)) && !info.Reset.After(now.Add(skew)):
 		return
 	default:
-		info.Reset = w.Reset
+		if w.Reset.Before(info.Reset) {
+			info.Reset = w.Reset
+		}
 		w.RateLimitInfo = info
 	}
 	if w.Remaining == 0 {
@@ -226,7 +230,7 @@ func (b *budget) close() {
 }
 
 // refused closes the gate. Only a refusal after the last one makes waits longer.
-func (b *budget) refused(now time.Time, again bool, info RateLimitInfo, e *Error) {
+func (b *budget) refused(now time.Time, again bool, resource string, info RateLimitInfo, e *Error) {
 	if !b.api {
 		b.refusedByRegistry(now, e)
 		return
@@ -235,11 +239,20 @@ func (b *budget) refused(now time.Time, again bool, info RateLimitInfo, e *Error
 	if again {
 		wait = max(wait, firstWait<<min(b.refusals, 12))
 	}
-	w := b.windows[info.Resource]
-	primary := w != nil && isPrimary(info)
+	primary := isPrimary(info)
 	switch {
+	case primary && info.Resource != resource:
+		// No period of that name holds back the requests that are refused for it.
+		wait = max(wait, info.Reset.Add(time.Second).Sub(now))
+		if until := now.Add(wait); until.After(b.until) {
+			b.until = until
+		}
 	case primary:
-		// Whatever it says of the end of the period, it is not over.
+		// Whatever was told of the period, nothing is left of it, and it is not over.
+		w := b.windows[resource]
+		if w.Remaining > 0 {
+			w.RateLimitInfo = info
+		}
 		if until := now.Add(wait); until.After(w.Reset) {
 			w.Reset = until
 		}

@@ -69,6 +69,33 @@ func TestBearersAreToldApart(t *testing.T) {
 	})
 }
 
+// TestLimitOfAnotherName: a limit that is used up is kept to though the answer calls
+// it by another name than the call.
+func TestLimitOfAnotherName(t *testing.T) {
+	limited(t, transport.Options{MaxWait: 2 * time.Hour}, func(t *testing.T, g *github, c *transport.Client) {
+		g.limit, g.resource = 1, "packages"
+		flood(t, c, "GET", 2, 1)
+		if g.refused > 1 {
+			t.Errorf("%d refused", g.refused)
+		}
+	})
+}
+
+// TestSlowAnswerMovesNoPeriod: an answer that was long on its way makes the clocks
+// seem apart. The answers after it still count, and so does a refusal.
+func TestSlowAnswerMovesNoPeriod(t *testing.T) {
+	limited(t, transport.Options{MaxWait: 2 * time.Hour}, func(t *testing.T, g *github, c *transport.Client) {
+		g.limit, g.slow = 100, 10*time.Second
+		g.user("ghp_a").used = 70
+		flood(t, c, "GET", 1, 1)
+		g.slow = 0
+		flood(t, c, "GET", 40, 1)
+		if g.refused > 0 {
+			t.Errorf("%d refused", g.refused)
+		}
+	})
+}
+
 // TestRefusalThatRepeatsTheToken: what a server repeats of a login does not come out
 // of the errors of those who wait behind it either, and nobody reads them while they
 // are written.
