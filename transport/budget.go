@@ -171,9 +171,9 @@ func (b *budget) send(now time.Time, resource string, points int) int {
 	return b.sent
 }
 
-// answered notes the end of a request: what it told of limits, and whether it was
-// refused for one.
-func (b *budget) answered(now time.Time, ticket ticket, info RateLimitInfo, e *Error) {
+// answered notes the end of a request: whether there was an answer, what it told of
+// limits, and whether it refused for one.
+func (b *budget) answered(now time.Time, ticket ticket, answer bool, info RateLimitInfo, e *Error) {
 	b.flying--
 	b.flyingPoints -= ticket.points
 	if b.api {
@@ -183,7 +183,7 @@ func (b *budget) answered(now time.Time, ticket ticket, info RateLimitInfo, e *E
 	limited := e != nil && e.rateLimited()
 	// What was sent before the gate closed is of the same wave as what closed it.
 	later := ticket.number > b.closedAt
-	if later && !limited && (e == nil || e.Status != 0) {
+	if later && !limited && answer {
 		b.careful, b.refusals, b.because = false, 0, nil
 	}
 	if info.Limit > 0 {

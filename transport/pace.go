@@ -247,7 +247,7 @@ func (c *Client) account(g *gate, req *http.Request, t ticket, resp *http.Respon
 			g.budget.learn(now, info)
 		}
 	} else {
-		g.budget.answered(now, t, info, e)
+		g.budget.answered(now, t, resp != nil || e != nil && e.Status != 0, info, e)
 	}
 	limited := e != nil && e.rateLimited()
 	if limited && g.budget.api && t.number > 0 {

@@ -1,13 +1,16 @@
 package transport_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/transport"
@@ -92,6 +95,57 @@ func TestSlowAnswerMovesNoPeriod(t *testing.T) {
 		flood(t, c, "GET", 40, 1)
 		if g.refused > 0 {
 			t.Errorf("%d refused", g.refused)
+		}
+	})
+}
+
+// TestCancelledProbeLearnsNothing: after a refusal one request goes alone. One that
+// is cancelled before its answer has not shown that the others may go.
+func TestCancelledProbeLearnsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		sent, sentByThen := 0, 0
+		probing := make(chan struct{})
+		c, err := transport.New(transport.Options{Credentials: tokens("a"), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			mu.Lock()
+			sent++
+			mine := sent
+			mu.Unlock()
+			switch mine {
+			case 1:
+				return answered(r, 403, "API rate limit exceeded", "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "0",
+					"X-RateLimit-Reset", strconv.FormatInt(time.Now().Unix()+2, 10)), nil
+			case 2:
+				close(probing)
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			case 3:
+				time.Sleep(time.Second)
+				mu.Lock()
+				sentByThen = sent
+				mu.Unlock()
+			}
+			return answered(r, 200, ""), nil
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		calls.Go(func() { ask(ctx, c, "GET", transport.Call{}) })
+		<-probing
+		for range 10 {
+			calls.Go(func() {
+				if err := ask(t.Context(), c, "GET", transport.Call{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		cancel()
+		calls.Wait()
+		if sentByThen != 3 {
+			t.Errorf("%d requests went along with the second probe", sentByThen-3)
 		}
 	})
 }
