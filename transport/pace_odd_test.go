@@ -99,6 +99,27 @@ func TestSlowAnswerMovesNoPeriod(t *testing.T) {
 	})
 }
 
+// TestResetOutOfReach: an end of a period that cannot be meant, in milliseconds for
+// example, is no wait for ever.
+func TestResetOutOfReach(t *testing.T) {
+	for _, reset := range []int64{time.Now().UnixMilli(), 1<<63 - 1} {
+		synctest.Test(t, func(t *testing.T) {
+			c, err := transport.New(transport.Options{Credentials: tokens("a"), Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+				return answered(r, 403, "API rate limit exceeded", "X-RateLimit-Limit", "5000", "X-RateLimit-Remaining", "0",
+					"X-RateLimit-Reset", strconv.FormatInt(reset, 10)), nil
+			})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Hour)
+			defer cancel()
+			if err := ask(ctx, c, "GET", transport.Call{}); !errors.Is(err, transport.ErrRateLimited) {
+				t.Errorf("%d: got %v", reset, err)
+			}
+		})
+	}
+}
+
 // TestCancelledProbeLearnsNothing: after a refusal one request goes alone. One that
 // is cancelled before its answer has not shown that the others may go.
 func TestCancelledProbeLearnsNothing(t *testing.T) {
