@@ -288,7 +288,7 @@ func (b *budget) refusedByRegistry(now time.Time, e *Error) {
 		return
 	}
 	if until := now.Add(wait); until.After(b.until) {
-		b.until, b.because = until, e
+		b.until, b.because, b.closedAt = until, e, b.sent
 	}
 	b.spacing = spacing(e.Message)
 	b.spaced = b.until.Add(time.Minute)

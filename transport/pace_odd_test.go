@@ -198,3 +198,31 @@ func TestRefusalThatRepeatsTheToken(t *testing.T) {
 		calls.Wait()
 	}
 }
+
+// TestRegistryRefusalIsRemembered: what was sent before a registry refused does not
+// take away its words from those who come after.
+func TestRegistryRefusalIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := transport.New(transport.Options{MaxWait: time.Second, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, "slow") {
+				time.Sleep(2 * time.Second)
+				return answered(r, 200, ""), nil
+			}
+			return answered(r, 429, "in its own words", "Retry-After", "60"), nil
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		get := func(name string) error {
+			return send(c, "GET", "https://ghcr.io/v2/acme/app/"+name, "", transport.Call{})
+		}
+		var slow sync.WaitGroup
+		slow.Go(func() { get("slow") })
+		synctest.Wait()
+		get("refused")
+		slow.Wait()
+		if err := get("next"); !errors.Is(err, transport.ErrRateLimited) || !strings.Contains(fmt.Sprint(err), "in its own words") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
