@@ -50,6 +50,7 @@ type Error struct {
 	limit      RateLimitInfo // zero if nothing was told
 	paced      bool          // the gate is closed until it may be tried again
 	final      bool          // it was not sent, for it would have to wait too long
+	unrefused  bool          // of these, one for which no answer is the reason
 	token      bool          // a token for the call could not be got; the call itself was not made
 }
 
@@ -74,6 +75,10 @@ func (e *Error) Error() string {
 	}
 	if e.Status == 0 {
 		fmt.Fprintf(&b, "no answer from %s: %s", hostOf(e.URL), redact(rootCause(e.Err)))
+		return b.String()
+	}
+	if e.unrefused {
+		fmt.Fprintf(&b, "not sent to %s: %s", hostOf(e.URL), e.Message)
 		return b.String()
 	}
 	fmt.Fprintf(&b, "%s answered %d", hostOf(e.URL), e.Status)

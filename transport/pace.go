@@ -209,7 +209,7 @@ func sleepUnless(ctx context.Context, d time.Duration, changed <-chan struct{}) 
 // the refusal that is the reason.
 func closedError(req *http.Request, call Call, how login, because *Error, why WaitReason, wait, patience time.Duration) error {
 	e := newError(req, call, nil)
-	e.Status, e.Message = http.StatusTooManyRequests, string(why)
+	e.Status, e.Message, e.unrefused = http.StatusTooManyRequests, string(why), because == nil
 	if because != nil {
 		e.Status, e.Code, e.Message, e.RequestID = because.Status, because.Code, because.Message, because.RequestID
 	}

@@ -199,6 +199,18 @@ func TestRefusalThatRepeatsTheToken(t *testing.T) {
 	}
 }
 
+// TestOwnPaceIsNoAnswer: who would have to wait for what the server never said is not
+// told that it said so.
+func TestOwnPaceIsNoAnswer(t *testing.T) {
+	limited(t, transport.Options{MaxWait: time.Second}, func(t *testing.T, g *github, c *transport.Client) {
+		flood(t, c, "DELETE", 180, 10)
+		err := ask(t.Context(), c, "DELETE", transport.Call{})
+		if text := fmt.Sprint(err); !errors.Is(err, transport.ErrRateLimited) || !strings.HasPrefix(text, "delete version acme/app: not sent to api.github.com: ") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 // TestRegistryRefusalIsRemembered: what was sent before a registry refused does not
 // take away its words from those who come after.
 func TestRegistryRefusalIsRemembered(t *testing.T) {
