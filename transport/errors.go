@@ -209,9 +209,10 @@ func pattern(s string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
 }
 
-// secretPattern finds GitHub's tokens, bearer and basic credentials, and the
-// signatures of URLs in text that a server or library made.
-var secretPattern = pattern(`(?i)\b(?:gh[pousr]_[A-Za-z0-9_]+|github_pat_[A-Za-z0-9_]+)|Z2(?-i:h[wv1zy]X|l0aHViX3BhdF)[A-Za-z0-9+/=_-]+|token\\?"\s*:\s*\\?"[^"\\]+|\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|\b(sig|hmac|signature|token|x-amz-[a-z-]+)=[^&\s"']+`)
+// secretPattern finds GitHub's tokens, some of which have dots in them, bearer and
+// basic credentials, and the signatures of URLs in text that a server or library
+// made.
+var secretPattern = pattern(`(?i)\b(?:gh[pousr]_[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_-]+)*|github_pat_[A-Za-z0-9_]+)|Z2(?-i:h[wv1zy]X|l0aHViX3BhdF)[A-Za-z0-9+/=_-]+|token\\?"\s*:\s*\\?"[^"\\]+|\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|\b(sig|hmac|signature|token|x-amz-[a-z-]+)=[^&\s"']+`)
 
 // redact also takes away what would steer a terminal.
 func redact(s string) string {
