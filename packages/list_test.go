@@ -104,6 +104,39 @@ func TestListThatNeverRests(t *testing.T) {
 	})
 }
 
+// TestPagesThatAreAlwaysShort: a page that is short each time does not move. What
+// was read twice the same is the list, if there are as many as GitHub counts.
+func TestPagesThatAreAlwaysShort(t *testing.T) {
+	for _, state := range []packages.VersionState{packages.Active, packages.Deleted} {
+		for count, want := range map[int]bool{150: true, 151: state == packages.Deleted} {
+			handler := func(w *reply, r *http.Request) bool {
+				switch r.URL.Path {
+				case packagePath:
+					w.json(200, `{"id":7,"name":"app","version_count":%d}`, count)
+				case versionsPath, numericPath:
+					ids := down(150)
+					if list(w, r, ids[:99]); r.URL.Query().Get("page") == "" {
+						w.header.Set("Link", `<https://api.github.com`+numericPath+`?page=2>; rel="next", <https://api.github.com`+numericPath+`?page=2>; rel="last"`)
+						break
+					}
+					w.body.Reset()
+					r.URL.RawQuery = ""
+					list(w, r, ids[99:])
+				default:
+					return false
+				}
+				return true
+			}
+			with(t, handler, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
+				all, err := c.AllVersions(ctx, "acme", "app", state)
+				if (err == nil) != want || len(all) != 150 {
+					t.Errorf("%s, %d counted: %d versions, %v", state, count, len(all), err)
+				}
+			})
+		}
+	}
+}
+
 // TestVersionsStopEarly: who has found what it looked for asks for no more pages.
 func TestVersionsStopEarly(t *testing.T) {
 	ids := down(950)

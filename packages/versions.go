@@ -100,7 +100,7 @@ func (c *Client) AllVersions(ctx context.Context, owner, name string, state Vers
 		rows, fit := join(pages, PackageVersion.number)
 		counted := state != Deleted && len(rows) == p.VersionCount
 		agreed := round > 0 && sameRows(before, rows, PackageVersion.number)
-		if fit && (counted || agreed || state == Deleted) {
+		if fit && (counted || agreed || state == Deleted) || agreed && (counted || state == Deleted) {
 			for i := range rows {
 				rows[i].Metadata.Visibility = p.Visibility
 			}
