@@ -137,6 +137,40 @@ func TestPagesThatAreAlwaysShort(t *testing.T) {
 	}
 }
 
+// TestListWithoutEnd: a server that always knows of a next page is not asked for ever.
+func TestListWithoutEnd(t *testing.T) {
+	page := 1
+	handler := func(w *reply, r *http.Request) bool {
+		switch r.URL.Path {
+		case packagePath:
+			w.json(200, `{"id":7,"name":"app","version_count":1}`)
+		case versionsPath, numericPath:
+			if page++; page < 20000 {
+				w.header.Set("Link", fmt.Sprintf(`<https://api.github.com%s?page=%d>; rel="next"`, numericPath, page))
+			} else {
+				w.header.Set("Link", fmt.Sprintf(`<https://api.github.com%s?page=%d>; rel="last"`, numericPath, page))
+			}
+			w.json(200, "[%s]", version(1))
+		default:
+			return false
+		}
+		return true
+	}
+	with(t, handler, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
+		var last error
+		for _, err := range c.Versions(ctx, "acme", "app", packages.Active) {
+			last = err
+		}
+		if last == nil || len(a.seen) > 11000 {
+			t.Errorf("%d requests, %v", len(a.seen), last)
+		}
+		page = 19999 // and one that begins with its last
+		if _, err := c.AllVersions(ctx, "acme", "app", packages.Active); err == nil || errors.Is(err, packages.TooMany) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 // TestVersionsStopEarly: who has found what it looked for asks for no more pages.
 func TestVersionsStopEarly(t *testing.T) {
 	ids := down(950)

@@ -2,6 +2,8 @@ package packages
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 	"slices"
@@ -38,6 +40,10 @@ func (c *Client) Versions(ctx context.Context, owner, name string, state Version
 		seen := map[int64]bool{}
 		asked := map[string]bool{}
 		for q.url != "" && !asked[q.url] {
+			if len(asked) == maxPages {
+				yield(PackageVersion{}, errNoEnd(q))
+				return
+			}
 			asked[q.url] = true
 			p, err := fetchPage[PackageVersion](ctx, c, q)
 			if err != nil {
@@ -94,7 +100,9 @@ func (c *Client) AllVersions(ctx context.Context, owner, name string, state Vers
 			return nil, err
 		}
 		pages, err := fetchAll[PackageVersion](ctx, c, q, maxPages)
-		if err != nil {
+		if errors.Is(err, TooMany) {
+			return nil, errNoEnd(q)
+		} else if err != nil {
 			return nil, explain(err, s)
 		}
 		rows, fit := join(pages, PackageVersion.number)
@@ -115,6 +123,10 @@ func (c *Client) AllVersions(ctx context.Context, owner, name string, state Vers
 			return nil, err
 		}
 	}
+}
+
+func errNoEnd(q request) error {
+	return fmt.Errorf("%s %s: the list goes on after %d pages of %d", q.op, q.target, maxPages, pageSize)
 }
 
 func (v PackageVersion) number() int64 { return v.ID }
