@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/transport"
 )
@@ -322,6 +323,20 @@ func TestNamesAreOneSegment(t *testing.T) {
 		}
 		if len(a.seen) != sent {
 			t.Errorf("sent %q", a.seen[sent:])
+		}
+	})
+}
+
+// TestOwnersThatAreNoLogin: they would lead to another path.
+func TestOwnersThatAreNoLogin(t *testing.T) {
+	with(t, func(*reply, *http.Request) bool { return false }, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
+		for _, owner := range []string{"", ".", "..", "a/b", "a b"} {
+			if _, err := c.List(ctx, owner, packages.ListOptions{}); !errors.Is(err, oci.ErrInvalid) {
+				t.Errorf("%q: got %v", owner, err)
+			}
+		}
+		if len(a.seen) > 0 {
+			t.Errorf("asked for %q", a.seen)
 		}
 	})
 }
