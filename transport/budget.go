@@ -111,6 +111,14 @@ func (b *budget) delay(now time.Time, resource string, points int, patience time
 	return 0, ""
 }
 
+// opens is when requests may go on that count on a limit, if it is used up.
+func (b *budget) opens(resource string) time.Time {
+	if w := b.windows[resource]; w != nil && w.Remaining <= 0 {
+		return later(b.until, w.end())
+	}
+	return b.until
+}
+
 // maxFlying is how many requests may be on their way. While others use the limit
 // too it may be met at any time, and then all that are on their way are refused.
 func (b *budget) maxFlying() int {

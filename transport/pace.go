@@ -241,7 +241,7 @@ func (c *Client) account(g *gate, req *http.Request, t ticket, resp *http.Respon
 	}
 	info.Host, info.Credential = req.URL.Host, g.label
 	g.mu.Lock()
-	before := g.budget.until
+	before := g.budget.opens(t.resource)
 	if t.number == 0 {
 		if info.Limit > 0 {
 			g.budget.learn(now, info)
@@ -253,7 +253,7 @@ func (c *Client) account(g *gate, req *http.Request, t ticket, resp *http.Respon
 	if limited && g.budget.api && t.number > 0 {
 		e.paced = true
 	}
-	until := g.budget.until
+	until := g.budget.opens(t.resource)
 	if g.budget.api {
 		close(g.changed)
 		g.changed = make(chan struct{})
@@ -266,7 +266,7 @@ func (c *Client) account(g *gate, req *http.Request, t ticket, resp *http.Respon
 		case limited:
 			n.Secondary++
 		}
-		if until.After(before) {
+		if limited && until.After(before) {
 			n.LimitedFor += until.Sub(later(before, now))
 		}
 		if resp != nil && resp.StatusCode == http.StatusNotModified {
