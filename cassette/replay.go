@@ -1,0 +1,444 @@
+package cassette
+
+import (
+	"context"
+	"fmt"
+	"hash"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// player answers requests from a cassette.
+type player struct {
+	opts      Options
+	store     *store
+	tape      *tape
+	elsewhere *os.Root // bodies of which the cassette has only the digest
+	names     *names
+
+	mu     sync.Mutex
+	index  *index
+	epochs map[string]int
+	hosts  map[string]string // the recorded for the live, of this machine
+	misses []error
+	minted int
+	tokens map[string]*http.Request // what each token that was made up was asked for with
+}
+
+// What a replay makes up in place of what it does not have.
+const (
+	mintedSigned = "cassette-signed"
+	mintedUpload = "cassette-upload-"
+	mintedToken  = "cassette-token-"
+)
+
+func newPlayer(opts Options, s *store, t *tape, n *names) (*player, error) {
+	p := &player{
+		opts: opts, store: s, tape: t, names: n, index: newIndex(t.entries, opts.Order, opts.Repeat),
+		epochs: map[string]int{}, hosts: map[string]string{}, tokens: map[string]*http.Request{},
+	}
+	n.signed[mintedSigned] = true
+	for _, e := range t.entries {
+		n.last = max(n.last, e.opens(), sessionIn(e.Request.Path))
+	}
+	if opts.Blobs != "" {
+		root, err := os.OpenRoot(opts.Blobs)
+		if err != nil {
+			return nil, oci.Invalid("cassette %s: bodies kept elsewhere: %w", s.dir, err)
+		}
+		p.elsewhere = root
+	}
+	return p, nil
+}
+
+func (p *player) close() error {
+	if p.elsewhere == nil {
+		return nil
+	}
+	return p.elsewhere.Close()
+}
+
+// roundTrip answers a request, or fails with a [*MissError].
+func (p *player) roundTrip(req *http.Request) (*http.Response, error) {
+	defer closeBody(req)
+	began := time.Now()
+	l, it, err := p.match(req)
+	if err != nil {
+		return nil, err
+	}
+	if it == nil {
+		miss := p.miss(l)
+		p.note(miss)
+		return nil, miss
+	}
+	return p.answer(req, l, it, began)
+}
+
+func (p *player) note(miss error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.misses = append(p.misses, miss)
+}
+
+// match finds what was recorded for a request, reading its body as a server would.
+func (p *player) match(req *http.Request) (*live, *item, error) {
+	q, up := p.names.request(req)
+	l := &live{request: q}
+	query := req.URL.Query()
+	r := routeOf(req.URL)
+	p.mu.Lock()
+	l.epoch = p.epochs[dependsOn(&r, q.Method, query)]
+	p.rename(&l.request)
+	l.key = l.request.key()
+	e := p.edge(up, l.key)
+	cuts, stop := e.cuts()
+	p.mu.Unlock()
+	if err := p.readBody(req, l, cuts, stop); err != nil {
+		return nil, nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	it := p.index.take(e, l)
+	if it != nil && up != nil {
+		up.node = e.to
+	}
+	return l, it, nil
+}
+
+func (p *player) edge(up *upload, key string) *edge {
+	at := p.index.plain
+	if up != nil {
+		if up.node == nil {
+			up.node = p.index.orphan
+		}
+		at = up.node
+	}
+	return at.edges[key]
+}
+
+// cuts returns the sizes at which request bodies of this key were cut off, and
+// whether there is no use in reading further.
+func (e *edge) cuts() (sizes []int64, stop bool) {
+	if e == nil {
+		return nil, true
+	}
+	for _, it := range e.partial {
+		if !it.used {
+			sizes = append(sizes, it.Request.Body.Size)
+		}
+	}
+	slices.Sort(sizes)
+	return slices.Compact(sizes), e.unread == 0 && len(sizes) > 0
+}
+
+// readBody reads and hashes the body. It stops where only answers are left that
+// came before the body's end.
+func (p *player) readBody(req *http.Request, l *live, cuts []int64, stop bool) error {
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil
+	}
+	if l.request.Role == roleToken {
+		data, err := io.ReadAll(io.LimitReader(req.Body, maxText))
+		if err != nil {
+			return err
+		}
+		text, _ := p.names.tokenForm(data)
+		l.request.Body = formBody(text)
+		return nil
+	}
+	h := digest.SHA256.Hash()
+	l.prefixes = map[int64]oci.Digest{}
+	buf := make([]byte, 32<<10)
+	var n int64
+	for {
+		for len(cuts) > 0 && cuts[0] == n {
+			l.prefixes[n] = sum(h)
+			cuts = cuts[1:]
+		}
+		if stop && len(cuts) == 0 {
+			break
+		}
+		part := buf
+		if len(cuts) > 0 {
+			part = buf[:min(int64(len(buf)), cuts[0]-n)]
+		}
+		m, err := req.Body.Read(part)
+		h.Write(part[:m])
+		n += int64(m)
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = req.Context().Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if n > 0 {
+		l.prefixes[n] = sum(h)
+		l.request.Body = Body{Mode: BodyElided, Digest: sum(h), Size: n}
+	}
+	return nil
+}
+
+func sum(h hash.Hash) oci.Digest { return digest.NewDigest(digest.SHA256, h) }
+
+// rename takes a host of this machine for the one that it was when the recording
+// was made, since ports differ from run to run. Which one is seen from what is
+// asked of it.
+func (p *player) rename(q *Request) {
+	if !isLoopback(q.Host) {
+		return
+	}
+	if recorded, ok := p.hosts[q.Host]; ok {
+		q.Host = recorded
+		return
+	}
+	liveHost := q.Host
+	taken := map[string]bool{}
+	for _, recorded := range p.hosts {
+		taken[recorded] = true
+	}
+	tried := map[string]bool{}
+	for _, it := range p.index.items {
+		host := it.Request.Host
+		if tried[host] || taken[host] || !isLoopback(host) {
+			continue
+		}
+		tried[host] = true
+		q.Host = host
+		if p.index.plain.edges[q.key()] != nil {
+			p.hosts[liveHost] = host
+			return
+		}
+	}
+	q.Host = liveHost
+}
+
+func isLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// answer makes the response of an interaction.
+func (p *player) answer(req *http.Request, l *live, it *item, began time.Time) (*http.Response, error) {
+	ctx := req.Context()
+	a := &it.Response
+	if a.Status == 0 && a.Error.Class == gaveUp {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if err := p.wait(ctx, began, it.Time.FirstByte); err != nil {
+		return nil, err
+	}
+	p.answered(req, l, it)
+	if a.Status == 0 {
+		return nil, a.Error.err()
+	}
+	body, err := p.store.openBody(&a.Body, p.elsewhere)
+	if err != nil {
+		return nil, err
+	}
+	resp := &http.Response{
+		Status:     strconv.Itoa(a.Status) + " " + http.StatusText(a.Status),
+		StatusCode: a.Status, Proto: a.Proto, Request: req, ContentLength: a.Length,
+		Header: p.header(req, l, it),
+	}
+	resp.ProtoMajor, resp.ProtoMinor, _ = http.ParseHTTPVersion(a.Proto)
+	if use := it.brings("body"); use != "" {
+		text, err := p.token(req, body, use)
+		if err != nil {
+			return nil, err
+		}
+		body = io.NopCloser(strings.NewReader(text))
+		setLength(resp, int64(len(text)))
+	} else if a.Body.Redacted && !a.Body.Partial {
+		setLength(resp, a.Body.Size)
+	}
+	if a.Body.Mode == BodyEmpty && a.Error == nil && !a.Body.Partial {
+		resp.Body = http.NoBody
+		return resp, nil
+	}
+	resp.Body = &replayedBody{ReadCloser: body, p: p, ctx: ctx, it: it, began: began}
+	return resp, nil
+}
+
+func setLength(resp *http.Response, n int64) {
+	if resp.ContentLength >= 0 {
+		resp.ContentLength = n
+	}
+	if resp.Header.Get("Content-Length") != "" {
+		resp.Header.Set("Content-Length", strconv.FormatInt(n, 10))
+	}
+}
+
+// answered counts a write as done.
+func (p *player) answered(req *http.Request, l *live, it *item) {
+	r := routeOf(req.URL)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, what := range touches(&r, l.request.Method, req.URL.Query(), it.Response.Status, l.request.Body.Digest) {
+		p.epochs[what]++
+	}
+}
+
+// header fills in what servers make up.
+func (p *player) header(req *http.Request, l *live, it *item) http.Header {
+	session := ""
+	if n := it.opens(); n > 0 || sessionIn(it.Request.Path) > 0 {
+		session = p.session(req, l)
+	}
+	p.mu.Lock()
+	hosts := maps.Clone(p.hosts)
+	p.mu.Unlock()
+	h := http.Header{}
+	for name, values := range it.Response.Header {
+		for _, v := range values {
+			v = uploadForm.ReplaceAllLiteralString(v, session)
+			v = strings.ReplaceAll(v, signedPlaceholder, mintedSigned)
+			for live, recorded := range hosts {
+				if live != recorded {
+					v = strings.ReplaceAll(v, recorded, live)
+				}
+			}
+			h[name] = append(h[name], v)
+		}
+	}
+	return h
+}
+
+// session returns the id of the request's upload session, or of a new one.
+func (p *player) session(req *http.Request, l *live) string {
+	if r := routeOf(req.URL); r.name == routeUpload {
+		return r.ref
+	}
+	p.mu.Lock()
+	p.minted++
+	id := mintedUpload + strconv.Itoa(p.minted)
+	at := p.index.opened(l.key)
+	p.mu.Unlock()
+	p.names.mu.Lock()
+	defer p.names.mu.Unlock()
+	p.names.last++
+	p.names.uploads[id] = &upload{n: p.names.last, node: at, minted: true}
+	return id
+}
+
+// brings returns what an answer brings in a place.
+func (i *Interaction) brings(in string) string {
+	for _, c := range i.Captures {
+		if c.In == in {
+			return c.Var
+		}
+	}
+	return ""
+}
+
+// token fills a new token into the answer of a token service. It is never the same
+// one twice: a client that asks again wants another.
+func (p *player) token(req *http.Request, body io.ReadCloser, use string) (string, error) {
+	defer body.Close()
+	text, err := io.ReadAll(io.LimitReader(body, maxText))
+	if err != nil {
+		return "", err
+	}
+	p.mu.Lock()
+	p.minted++
+	value := mintedToken + strconv.Itoa(p.minted)
+	p.tokens[value] = req
+	p.mu.Unlock()
+	p.names.mu.Lock()
+	p.names.tokens[value] = use
+	p.names.mu.Unlock()
+	return strings.ReplaceAll(string(text), tokenPlaceholder, value), nil
+}
+
+// wait waits until so long after the start as it was recorded, scaled.
+func (p *player) wait(ctx context.Context, began time.Time, after time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d := time.Duration(float64(after)*p.opts.Latency) - time.Since(began)
+	if p.opts.Latency == 0 || d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// replayedBody is the body of an answer, which comes as fast and ends as it did.
+type replayedBody struct {
+	io.ReadCloser
+	p      *player
+	ctx    context.Context
+	it     *item
+	began  time.Time
+	n      int64
+	closed bool
+}
+
+func (b *replayedBody) Read(p []byte) (int, error) {
+	if b.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	e := b.it.Interaction
+	n, err := b.ReadCloser.Read(p)
+	b.n += int64(n)
+	at := e.Time.Duration
+	if size := e.Response.Body.Size; size > 0 && err != io.EOF {
+		at = e.Time.FirstByte + time.Duration(float64(e.Time.Duration-e.Time.FirstByte)*min(1, float64(b.n)/float64(size)))
+	}
+	if waitErr := b.p.wait(b.ctx, b.began, at); waitErr != nil {
+		return 0, waitErr
+	}
+	if err != io.EOF || !e.Response.Body.Partial {
+		return n, err
+	}
+	switch f := e.Response.Error; {
+	case f == nil:
+		err = &endedError{e}
+		b.p.note(err)
+	case f.Class == gaveUp:
+		<-b.ctx.Done()
+		err = b.ctx.Err()
+	default:
+		err = f.err()
+	}
+	return n, err
+}
+
+func (b *replayedBody) Close() error {
+	b.closed = true
+	return b.ReadCloser.Close()
+}
+
+// endedError is a read beyond what was recorded.
+type endedError struct{ e *Interaction }
+
+func (e *endedError) Error() string {
+	return fmt.Sprintf("cassette: of the answer to %s %s only the first %d bytes were recorded: the program did not read on then", e.e.Request.Method, e.e.Request.URL(), e.e.Response.Body.Size)
+}
+
+func (e *endedError) Is(target error) bool { return target == ErrNotRecorded }
