@@ -38,6 +38,12 @@ func emulator(t testing.TB, quirks *ghcrtest.Quirks) *ghcrtest.Server {
 func record(t testing.TB, opts cassette.Options, base http.RoundTripper, do func(http.RoundTripper)) string {
 	t.Helper()
 	dir := t.TempDir()
+	recordTo(t, dir, opts, base, do)
+	return dir
+}
+
+func recordTo(t testing.TB, dir string, opts cassette.Options, base http.RoundTripper, do func(http.RoundTripper)) {
+	t.Helper()
 	opts.Mode, opts.Base, opts.Origin = cassette.ModeRecord, base, "emulator"
 	c, err := cassette.Open(dir, opts)
 	if err != nil {
@@ -50,7 +56,6 @@ func record(t testing.TB, opts cassette.Options, base http.RoundTripper, do func
 	if _, err := cassette.Verify(t.Context(), dir, ""); err != nil {
 		t.Errorf("verify the recording: %v", err)
 	}
-	return dir
 }
 
 // noNetwork is the network, switched off.
@@ -79,6 +84,16 @@ func replay(t testing.TB, opts cassette.Options, dir string, do func(http.RoundT
 func client(t testing.TB, base http.RoundTripper) *ghcr.Client {
 	t.Helper()
 	c, err := ghcr.New(ghcr.Options{Base: base, Credentials: login})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// plainClient speaks to loopback hosts without TLS or a login.
+func plainClient(t testing.TB, base http.RoundTripper) *ghcr.Client {
+	t.Helper()
+	c, err := ghcr.New(ghcr.Options{Base: base, PlainHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}

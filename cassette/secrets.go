@@ -111,6 +111,9 @@ func (s *secrets) redact(text string) string {
 		done = i
 	}
 	out.WriteString(text[done:])
+	if !strings.ContainsAny(out.String(), " \t\n") {
+		return out.String()
+	}
 	return loginText.ReplaceAllString(out.String(), "${1} "+secretPlaceholder)
 }
 
