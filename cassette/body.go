@@ -112,7 +112,7 @@ func (s *sink) write(p []byte) {
 			_, s.err = s.store(p)
 		}
 	}
-	if s.limit > 0 && s.n > s.limit && s.gen == nil {
+	if s.limit > 0 && s.n > s.limit && s.gen == nil && !s.text {
 		s.skip = true
 		s.drop()
 	}
@@ -127,6 +127,10 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // store writes to a file what was looked at first.
 func (s *sink) store(p []byte) (int, error) {
+	if s.r.store == nil {
+		s.skip = true
+		return len(p), nil
+	}
 	if s.part == nil {
 		var err error
 		if s.part, err = s.r.store.create(); err != nil {
@@ -172,6 +176,10 @@ func (s *sink) finish(rewrite func([]byte) string) (Body, error) {
 			return Body{}, err
 		}
 	}
+	if s.skip {
+		b.Mode = BodyElided
+		return b, nil
+	}
 	b.Mode = BodyBlob
 	if what := s.scan.finish(); what != "" {
 		s.drop()
@@ -192,6 +200,10 @@ func (s *sink) finishText(rewrite func([]byte) string) (Body, error) {
 		return b, nil
 	}
 	b.Mode, b.Text = BodyBlob, ""
+	if s.r.store == nil {
+		b.Mode = BodyElided
+		return b, nil
+	}
 	if _, err := s.store([]byte(text)); err != nil {
 		s.drop()
 		return Body{}, err
@@ -222,9 +234,10 @@ func (s *store) openBody(b *Body, elsewhere *os.Root) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, err
 		}
-		if size < b.Offset+b.Size || b.Mode == BodyBlob && size != b.Size {
+		want := max(s.sizes[b.file()], b.Offset+b.Size)
+		if size < want || size > want && (b.Mode == BodyBlob || s.sizes != nil) {
 			f.Close()
-			return nil, s.broken("%w", &oci.IntegrityError{What: "body", Want: b.file(), WantSize: b.Offset + b.Size, GotSize: size})
+			return nil, s.broken("%w", &oci.IntegrityError{What: "body", Want: b.file(), WantSize: want, GotSize: size})
 		}
 		content, closer = io.NewSectionReader(f, b.Offset, b.Size), f
 	case BodyElided:

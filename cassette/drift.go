@@ -71,7 +71,7 @@ func (c *Cassette) driftTrip(req *http.Request) (*http.Response, error) {
 	if r.role == roleToken {
 		return c.rec.roundTrip(req, nil)
 	}
-	l, it, err := c.play.match(req)
+	l, it, err := c.play.match(req, true)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (c *Cassette) appendTrip(req *http.Request) (*http.Response, error) {
 		seen = req.Clone(req.Context())
 		seen.Body = body
 	}
-	l, it, err := c.play.match(seen)
+	l, it, err := c.play.match(seen, false)
 	if err != nil {
 		closeBody(req)
 		return nil, err

@@ -32,9 +32,10 @@ type node struct{ edges map[string]*edge }
 
 // edge is a key at a node: its answers, and where a session is after one.
 type edge struct {
-	full    map[string]*queue // by the request's body
-	partial []*item           // whose request's body was not read to its end
-	unread  int               // how many are left in full
+	full    map[string]*queue  // by the request's body
+	unread  int                // how many are left in full
+	partial map[string][]*item // by as much of the request's body as was read
+	cuts    map[int64]int      // how many are left in partial, by size
 	to      *node
 }
 
@@ -50,7 +51,7 @@ func newNode() *node { return &node{edges: map[string]*edge{}} }
 func (n *node) edge(key string) *edge {
 	e := n.edges[key]
 	if e == nil {
-		e = &edge{full: map[string]*queue{}, to: newNode()}
+		e = &edge{full: map[string]*queue{}, partial: map[string][]*item{}, cuts: map[int64]int{}, to: newNode()}
 		n.edges[key] = e
 	}
 	return e
@@ -122,7 +123,8 @@ func (i *Interaction) opens() int {
 func (e *edge) add(it *item) {
 	b := &it.Request.Body
 	if b.Partial {
-		e.partial = append(e.partial, it)
+		e.partial[b.key()] = append(e.partial[b.key()], it)
+		e.cuts[b.Size]++
 		return
 	}
 	q := e.full[b.key()]
@@ -182,11 +184,14 @@ func (x *index) take(e *edge, l *live) *item {
 	if q != nil {
 		found = q.peek(l.epoch, x.order)
 	}
-	for _, it := range e.partial {
-		b := &it.Request.Body
-		if !it.used && (found == nil || it.place < found.place) && (b.Mode == BodyEmpty || l.prefixes[b.Size] == b.Digest) {
-			found = it
-			break
+	for size := range e.cuts {
+		key := BodyEmpty
+		if size > 0 {
+			key = bodyKey(l.prefixes[size], size)
+		}
+		e.partial[key] = firstUnused(e.partial[key])
+		if list := e.partial[key]; len(list) > 0 && (found == nil || list[0].place < found.place) {
+			found = list[0]
 		}
 	}
 	if found == nil {
@@ -204,9 +209,11 @@ func (x *index) take(e *edge, l *live) *item {
 		}
 	}
 	found.used = true
-	if !found.Request.Body.Partial {
+	if b := &found.Request.Body; !b.Partial {
 		e.unread--
 		q.last = found
+	} else if e.cuts[b.Size]--; e.cuts[b.Size] == 0 {
+		delete(e.cuts, b.Size)
 	}
 	return found
 }
@@ -251,5 +258,7 @@ func (b *Body) key() string {
 	if b.Mode == BodyEmpty {
 		return BodyEmpty
 	}
-	return string(b.Digest) + " " + strconv.FormatInt(b.Size, 10)
+	return bodyKey(b.Digest, b.Size)
 }
+
+func bodyKey(d oci.Digest, size int64) string { return string(d) + " " + strconv.FormatInt(size, 10) }

@@ -258,6 +258,9 @@ func (x *exchange) content(status int) bool {
 func (x *exchange) newBodySink(resp *http.Response) *sink {
 	content := x.content(resp.StatusCode)
 	s := x.r.newSink("the answer's body of "+x.entry.Request.Method+" "+x.entry.Request.URL(), !content)
+	if x.route.role == roleToken {
+		s.skip = false // whoever only watches must know tokens too
+	}
 	if content {
 		s.generated(resp.ContentLength)
 		s.skip = s.skip || s.gen == nil && s.limit > 0 && resp.ContentLength > s.limit

@@ -74,7 +74,7 @@ func (p *player) close() error {
 func (p *player) roundTrip(req *http.Request) (*http.Response, error) {
 	defer closeBody(req)
 	began := time.Now()
-	l, it, err := p.match(req)
+	l, it, err := p.match(req, true)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +92,9 @@ func (p *player) note(miss error) {
 	p.misses = append(p.misses, miss)
 }
 
-// match finds what was recorded for a request, reading its body as a server would.
-func (p *player) match(req *http.Request) (*live, *item, error) {
+// match finds what was recorded for a request, reading its body as a server would;
+// where nothing can match, only if that is asked for.
+func (p *player) match(req *http.Request, readAlways bool) (*live, *item, error) {
 	q, up := p.names.request(req)
 	l := &live{request: q}
 	query := req.URL.Query()
@@ -103,8 +104,11 @@ func (p *player) match(req *http.Request) (*live, *item, error) {
 	p.rename(&l.request)
 	l.key = l.request.key()
 	e := p.edge(up, l.key)
-	cuts, stop := e.cuts()
+	cuts, stop := e.reading()
 	p.mu.Unlock()
+	if e == nil && !readAlways {
+		return l, nil, nil
+	}
 	if err := p.readBody(req, l, cuts, stop); err != nil {
 		return nil, nil, err
 	}
@@ -128,19 +132,13 @@ func (p *player) edge(up *upload, key string) *edge {
 	return at.edges[key]
 }
 
-// cuts returns the sizes at which request bodies of this key were cut off, and
+// reading returns the sizes at which request bodies of this key were cut off, and
 // whether there is no use in reading further.
-func (e *edge) cuts() (sizes []int64, stop bool) {
+func (e *edge) reading() (cuts []int64, stop bool) {
 	if e == nil {
-		return nil, true
+		return nil, false
 	}
-	for _, it := range e.partial {
-		if !it.used {
-			sizes = append(sizes, it.Request.Body.Size)
-		}
-	}
-	slices.Sort(sizes)
-	return slices.Compact(sizes), e.unread == 0 && len(sizes) > 0
+	return slices.Sorted(maps.Keys(e.cuts)), e.unread == 0 && len(e.cuts) > 0
 }
 
 // readBody reads and hashes the body. It stops where only answers are left that

@@ -53,7 +53,7 @@ func (s *sealing) seal(ctx context.Context, origin string, now time.Time) error 
 			return err
 		}
 		if what := s.find(bytes.NewReader(line)); what != "" {
-			return &LeakError{Where: fmt.Sprintf("interaction %d, %s %s,", e.Seq, e.Request.Method, e.Request.URL()), What: what}
+			return &LeakError{Where: e.place(), What: what}
 		}
 		prev = lineDigest(line)
 		journal.Write(line)
@@ -109,6 +109,11 @@ func (s *sealing) seal(ctx context.Context, origin string, now time.Time) error 
 	return s.store.prune(keep)
 }
 
+// place says which interaction it is without its URL, which may hold the secret.
+func (i *Interaction) place() string {
+	return fmt.Sprintf("interaction %d, %s (%s) at %s,", i.Seq, i.Request.Method, i.Request.Route, i.Request.Host)
+}
+
 func (s *sealing) find(r io.Reader) string {
 	scan := &scanner{secrets: s.secrets}
 	io.Copy(scan, r)
@@ -150,7 +155,7 @@ func (s *sealing) bodies(ctx context.Context) ([]oci.Descriptor, error) {
 		case got != d:
 			return nil, s.store.broken("%w", &oci.IntegrityError{What: "body", Want: d, Got: got})
 		case what != "":
-			return nil, &LeakError{Where: fmt.Sprintf("a body of %s %s", e.Request.Method, e.Request.URL()), What: what}
+			return nil, &LeakError{Where: "a body of " + e.place(), What: what}
 		}
 		layers = append(layers, oci.Descriptor{MediaType: MediaTypeBody, Digest: d, Size: size})
 	}

@@ -51,6 +51,7 @@ type store struct {
 	dir   string
 	root  *os.Root
 	parts atomic.Int64
+	sizes map[oci.Digest]int64 // of bodies, as the manifest has them; nil before it is read
 
 	mu      sync.Mutex
 	created map[string]bool // files that were not there before
@@ -119,14 +120,14 @@ func blobName(d oci.Digest) string { return path.Join(blobsDir, d.Algorithm().St
 func (s *store) open(name string) (*os.File, int64, error) {
 	before, err := s.root.Lstat(name)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, s.broken("%w", err)
 	}
 	if !before.Mode().IsRegular() {
 		return nil, 0, s.broken("%s is not a file", name)
 	}
 	f, err := s.root.Open(name)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, s.broken("%w", err)
 	}
 	info, err := f.Stat()
 	if err == nil && !os.SameFile(before, info) {
@@ -431,7 +432,7 @@ func (s *store) load(pin oci.Digest) (*tape, error) {
 	if err != nil {
 		return nil, s.broken("journal: %w", err)
 	}
-	t.entries = entries
+	t.entries, s.sizes = entries, t.blobs
 	if err := t.checkBodies(); err != nil {
 		return nil, s.broken("%w", err)
 	}
