@@ -47,8 +47,10 @@ type sink struct {
 	scan  *scanner
 	limit int64 // above which only the digest is kept
 	skip  bool  // keep only the digest
-	gen   *generator
-	err   error
+	// digestOnly keeps only the digest too, of a text without its secrets.
+	digestOnly bool
+	gen        *generator
+	err        error
 }
 
 func (r *recorder) newSink(where string, text bool) *sink {
@@ -127,7 +129,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // store writes to a file what was looked at first.
 func (s *sink) store(p []byte) (int, error) {
-	if s.r.store == nil {
+	if s.r.store == nil || s.digestOnly {
 		s.skip = true
 		return len(p), nil
 	}
@@ -196,11 +198,11 @@ func (s *sink) finishText(rewrite func([]byte) string) (Body, error) {
 		text = s.r.names.secrets.redact(string(s.buf))
 	}
 	b := Body{Mode: BodyInline, Digest: digest.FromString(text), Size: int64(len(text)), Text: text, Redacted: text != string(s.buf)}
-	if len(text) <= maxInline {
+	if len(text) <= maxInline && !s.digestOnly {
 		return b, nil
 	}
 	b.Mode, b.Text = BodyBlob, ""
-	if s.r.store == nil {
+	if s.r.store == nil || s.digestOnly {
 		b.Mode = BodyElided
 		return b, nil
 	}

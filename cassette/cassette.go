@@ -30,6 +30,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 )
@@ -142,7 +143,8 @@ type Cassette struct {
 	play  *player
 	drift *drifting
 
-	close func() error
+	closed atomic.Bool
+	close  func() error
 }
 
 // Open opens the cassette in a directory, which for a replay must be there and is
@@ -248,6 +250,7 @@ func (c *Cassette) start() error {
 	}
 	c.rec = newRecorder(c.opts, c.base, c.store, c.names)
 	if c.play != nil {
+		c.rec.epochs = c.play.epochs
 		for _, e := range c.play.tape.entries {
 			c.rec.before = max(c.rec.before, e.Time.Start+e.Time.Duration)
 		}
@@ -274,9 +277,14 @@ func (c *Cassette) load() (*tape, error) {
 // the same class as the original; [oci.ErrIntegrity], also from reading the body,
 // for content that was changed; and those of Options.Base.
 func (c *Cassette) RoundTrip(req *http.Request) (*http.Response, error) {
-	switch c.mode {
-	case ModeOff:
+	if c.mode == ModeOff {
 		return c.base.RoundTrip(req)
+	}
+	if c.closed.Load() {
+		closeBody(req)
+		return nil, fmt.Errorf("cassette %s: %s %s after it was closed", c.dir, req.Method, c.names.secrets.redact(req.URL.Path))
+	}
+	switch c.mode {
 	case ModeReplay:
 		return c.play.roundTrip(req)
 	case ModeAppend:
@@ -301,7 +309,10 @@ func (c *Cassette) CloseIdleConnections() {
 // Errors: all [*MissError] that there were, and [*UnusedError]; [*LeakError] and
 // [oci.ErrIntegrity] for a recording that was not kept because of what is in it;
 // [*DriftError].
-func (c *Cassette) Close() error { return c.close() }
+func (c *Cassette) Close() error {
+	c.closed.Store(true)
+	return c.close()
+}
 
 func (c *Cassette) finish() error {
 	var errs []error

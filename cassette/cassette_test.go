@@ -53,7 +53,7 @@ func recordTo(t testing.TB, dir string, opts cassette.Options, base http.RoundTr
 	if err := c.Close(); err != nil {
 		t.Fatalf("seal the recording: %v", err)
 	}
-	if _, err := cassette.Verify(t.Context(), dir, ""); err != nil {
+	if _, err := cassette.Verify(t.Context(), dir, cassette.Options{}); err != nil {
 		t.Errorf("verify the recording: %v", err)
 	}
 }
@@ -166,4 +166,26 @@ func TestPushAndPull(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCassetteIsAnArtifact: it travels as images do, and is the same cassette where
+// it arrives.
+func TestCassetteIsAnArtifact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := emulator(t, nil)
+		dir := small(t)
+		copyImage(t, server.Transport(), "oci:"+dir, "acme/tapes:pull", transfer.Options{})
+		fetched := t.TempDir()
+		copyImage(t, server.Transport(), "acme/tapes:pull", "oci:"+fetched, transfer.Options{})
+		if _, err := cassette.Verify(t.Context(), fetched, cassette.Options{Pin: pinOf(t, dir)}); err != nil {
+			t.Error(err)
+		}
+		replay(t, cassette.Options{Pin: pinOf(t, dir)}, fetched, func(rt http.RoundTripper) {
+			ask(t, rt, "GET", host+"/v2/a/b/tags/list", "")
+			url := host + "/v2/a/b/blobs/" + digestOf("0123456789")
+			ask(t, rt, "GET", url, "", "Range", "bytes=0-5")
+			ask(t, rt, "GET", url, "", "Range", "bytes=6-9")
+			ask(t, rt, "HEAD", host+"/v2/a/b/manifests/v1", "")
+		})
+	})
 }

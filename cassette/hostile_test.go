@@ -133,7 +133,7 @@ func TestHostileCassettesAreRefused(t *testing.T) {
 		"body is a directory": {func(t *testing.T, dir string) {
 			must(t, os.Remove(blobPath(dir, body)))
 			must(t, os.Mkdir(blobPath(dir, body), 0o755))
-		}, "does not belong"},
+		}, "not a file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if runtime.GOOS == "windows" && strings.Contains(name, "link") {
@@ -141,7 +141,7 @@ func TestHostileCassettesAreRefused(t *testing.T) {
 			}
 			dir := small(t)
 			test.change(t, dir)
-			_, err := cassette.Verify(t.Context(), dir, "")
+			_, err := cassette.Verify(t.Context(), dir, cassette.Options{})
 			if !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("verified with %v, want %q", err, test.want)
 			}
@@ -178,7 +178,7 @@ func FuzzJournal(f *testing.F) {
 			t.Fatal(err)
 		}
 		forge(t, forged, journal)
-		cassette.Verify(t.Context(), forged, "")
+		cassette.Verify(t.Context(), forged, cassette.Options{})
 		c, err := cassette.Open(forged, cassette.Options{AllowWrongDigests: true})
 		if err != nil {
 			if !errors.Is(err, oci.ErrInvalid) {
@@ -231,7 +231,7 @@ func FuzzFiles(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := cassette.Verify(t.Context(), forged, ""); err != nil && !errors.Is(err, oci.ErrInvalid) {
+		if _, err := cassette.Verify(t.Context(), forged, cassette.Options{}); err != nil && !errors.Is(err, oci.ErrInvalid) {
 			t.Errorf("verified with %v", err)
 		}
 	})
@@ -279,7 +279,7 @@ func FuzzRequest(f *testing.F) {
 		if c.Close() != nil {
 			return
 		}
-		if _, err := cassette.Verify(t.Context(), fresh, ""); err != nil {
+		if _, err := cassette.Verify(t.Context(), fresh, cassette.Options{}); err != nil {
 			t.Errorf("what was sealed is refused: %v", err)
 		}
 	})

@@ -61,11 +61,11 @@ func TestRecordAgain(t *testing.T) {
 	if err := c.Close(); err == nil {
 		t.Error("a broken recording was kept")
 	}
-	if _, err := cassette.Verify(t.Context(), dir, pin); err != nil {
+	if _, err := cassette.Verify(t.Context(), dir, cassette.Options{Pin: pin}); err != nil {
 		t.Errorf("the old one after a failure: %v", err)
 	}
 	recordTo(t, dir, cassette.Options{}, &script{answers: []answer{{status: 200, body: "new"}}}, func(rt http.RoundTripper) { ask(t, rt, "GET", blob+digestOf("new"), "") })
-	if s, err := cassette.Verify(t.Context(), dir, ""); err != nil || s.Bodies != 1 || s.Digest == pin {
+	if s, err := cassette.Verify(t.Context(), dir, cassette.Options{}); err != nil || s.Bodies != 1 || s.Digest == pin {
 		t.Errorf("the new one: %+v, %v", s, err)
 	}
 }
@@ -130,7 +130,7 @@ func TestAppend(t *testing.T) {
 				t.Errorf("what is recorded was asked for again: %+v", r)
 			}
 		}
-		if _, err := cassette.Verify(t.Context(), dir, ""); err != nil {
+		if _, err := cassette.Verify(t.Context(), dir, cassette.Options{}); err != nil {
 			t.Error(err)
 		}
 		replay(t, cassette.Options{}, dir, func(rt http.RoundTripper) { resolve(rt, "v1", "v2") })
@@ -251,7 +251,7 @@ func TestRecover(t *testing.T) {
 		if lines == 0 {
 			continue
 		}
-		s, err := cassette.Verify(t.Context(), dir, "")
+		s, err := cassette.Verify(t.Context(), dir, cassette.Options{})
 		if err != nil || s.Interactions != lines {
 			t.Errorf("cut at %d: %+v, %v", cut, s, err)
 		}
@@ -273,7 +273,7 @@ func TestElided(t *testing.T) {
 	blobURL := host + "/v2/acme/app/blobs/" + digestOf(large)
 	get := func(rt http.RoundTripper) { ask(t, rt, "GET", blobURL, "") }
 	dir := record(t, cassette.Options{ElideOver: 1000}, &script{answers: []answer{{status: 200, body: large}}}, get)
-	if s, err := cassette.Verify(t.Context(), dir, ""); err != nil || s.Elided != 1 || s.Bodies != 0 {
+	if s, err := cassette.Verify(t.Context(), dir, cassette.Options{}); err != nil || s.Elided != 1 || s.Bodies != 0 {
 		t.Errorf("got %+v, %v", s, err)
 	}
 	blobs := t.TempDir()
@@ -320,7 +320,7 @@ func TestGenerated(t *testing.T) {
 			}
 		}
 		dir := record(t, cassette.Options{Generated: []cassette.Generated{g}}, &script{answers: []answer{{status: 200, body: string(content)}}}, do)
-		if s, err := cassette.Verify(t.Context(), dir, ""); err != nil || s.Bodies != i {
+		if s, err := cassette.Verify(t.Context(), dir, cassette.Options{}); err != nil || s.Bodies != i {
 			t.Errorf("%d bodies, want %d: %v", s.Bodies, i, err)
 		}
 		replay(t, cassette.Options{}, dir, do)
@@ -333,7 +333,7 @@ func TestStoresRequestBodies(t *testing.T) {
 	put := func(rt http.RoundTripper) { ask(t, rt, "PUT", host+"/v2/acme/app/manifests/v1", manifest) }
 	for store, bodies := range map[bool]int{false: 0, true: 1} {
 		dir := record(t, cassette.Options{StoreRequestBodies: store}, &script{answers: []answer{{status: 201}}}, put)
-		if s, err := cassette.Verify(t.Context(), dir, ""); err != nil || s.Bodies != bodies {
+		if s, err := cassette.Verify(t.Context(), dir, cassette.Options{}); err != nil || s.Bodies != bodies {
 			t.Errorf("%v: %+v, %v", store, s, err)
 		}
 		replay(t, cassette.Options{}, dir, put)
@@ -383,8 +383,9 @@ type tb struct {
 	cleanup []func()
 }
 
-func (t *tb) Helper()      {}
-func (t *tb) Failed() bool { return t.failed }
+func (t *tb) Helper()       {}
+func (t *tb) Skipped() bool { return false }
+func (t *tb) Failed() bool  { return t.failed }
 func (t *tb) Errorf(format string, args ...any) {
 	t.failed = true
 	t.told = append(t.told, fmt.Sprintf(format, args...))
@@ -488,4 +489,89 @@ func TestTokenByPOST(t *testing.T) {
 		t.Errorf("another scope: %v", err)
 	}
 	c.Close()
+}
+
+// TestSecretsInRequestBodies come out on both sides: a replay with another token
+// matches, and one with another text does not.
+func TestSecretsInRequestBodies(t *testing.T) {
+	for _, store := range []bool{false, true} {
+		post := func(rt http.RoundTripper, token, note string) error {
+			_, err := tryAsk(t, rt, "POST", "https://api.github.com/orgs/acme/hooks", `{"secret":"`+token+`","note":"`+note+`"}`, "Content-Type", "application/json")
+			return err
+		}
+		dir := record(t, cassette.Options{StoreRequestBodies: store}, &script{answers: []answer{{status: 201}}}, func(rt http.RoundTripper) {
+			if err := post(rt, "ghp_0123456789abcdefghijklmnop", "x"); err != nil {
+				t.Fatal(err)
+			}
+		})
+		c, err := cassette.Open(dir, cassette.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := post(c, "ghp_ponmlkjihgfedcba9876543210", "y"); !errors.Is(err, cassette.ErrNotRecorded) {
+			t.Errorf("another note: %v", err)
+		}
+		if err := post(c, "ghp_ponmlkjihgfedcba9876543210", "x"); err != nil {
+			t.Errorf("another token: %v", err)
+		}
+		c.Close()
+	}
+}
+
+// TestClosedWhileRead: what is being read when the recording is sealed is recorded
+// as cut off there, and what comes after is refused.
+func TestClosedWhileRead(t *testing.T) {
+	dir := t.TempDir()
+	c, err := cassette.Open(dir, cassette.Options{Mode: cassette.ModeRecord, Base: &script{answers: []answer{{status: 200, body: "0123456789"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(rt http.RoundTripper) io.ReadCloser {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", tagsURL, nil)
+		resp, err := rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(resp.Body, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+		return resp.Body
+	}
+	body := get(c)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(body); err != nil || string(rest) != "456789" {
+		t.Errorf("the program read %q, %v", rest, err)
+	}
+	if _, err := tryAsk(t, c, "GET", tagsURL, ""); err == nil {
+		t.Error("a closed cassette records on")
+	}
+	c, err = cassette.Open(dir, cassette.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(get(c)); len(rest) != 0 || !errors.Is(err, cassette.ErrNotRecorded) {
+		t.Errorf("beyond what was recorded: %q, %v", rest, err)
+	}
+	if err := c.Close(); !errors.Is(err, cassette.ErrNotRecorded) {
+		t.Errorf("closed with %v", err)
+	}
+}
+
+// TestAppendNothing leaves the cassette as it is.
+func TestAppendNothing(t *testing.T) {
+	dir := small(t)
+	pin := pinOf(t, dir)
+	c, err := cassette.Open(dir, cassette.Options{Mode: cassette.ModeAppend, Base: noNetwork{t}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, c, "GET", host+"/v2/a/b/tags/list", "")
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := cassette.Verify(t.Context(), dir, cassette.Options{Pin: pin}); err != nil {
+		t.Error(err)
+	}
 }

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,18 +22,18 @@ import (
 // recorder sends requests on and writes down what comes of them. Without a store
 // it only watches.
 type recorder struct {
-	opts  Options
-	store *store
-	names *names
-	base  http.RoundTripper
-	began time.Time
+	opts   Options
+	store  *store
+	names  *names
+	base   http.RoundTripper
+	began  time.Time
+	epochs *epochs
 
 	mu      sync.Mutex
 	journal *os.File
 	seq     int
 	prev    oci.Digest
 	before  time.Duration // of the interactions that were there, when more are added
-	epochs  map[string]int
 	open    map[*exchange]bool
 	err     error // why the recording cannot be kept
 	closed  bool
@@ -43,7 +42,7 @@ type recorder struct {
 func newRecorder(opts Options, base http.RoundTripper, s *store, n *names) *recorder {
 	return &recorder{
 		opts: opts, store: s, names: n, base: base, began: time.Now(),
-		epochs: map[string]int{}, open: map[*exchange]bool{},
+		epochs: newEpochs(), open: map[*exchange]bool{},
 	}
 }
 
@@ -99,7 +98,10 @@ func (r *recorder) roundTrip(req *http.Request, told func(*Interaction)) (*http.
 	a := &x.entry.Response
 	a.Status, a.Proto, a.Length = resp.StatusCode, resp.Proto, resp.ContentLength
 	a.Header, x.entry.Captures = r.names.response(req, resp, x.session)
-	x.body = x.newBodySink(resp)
+	sink := x.newBodySink(resp)
+	x.mu.Lock()
+	x.body = sink // from here on, closing the recording may end this
+	x.mu.Unlock()
 	if resp.Body == nil || resp.Body == http.NoBody {
 		x.end(nil)
 		return resp, nil
@@ -115,9 +117,9 @@ func (r *recorder) begin(req *http.Request) (*exchange, *http.Request, error) {
 	x.entry.Version = formatVersion
 	x.entry.Response.Body.Mode = BodyEmpty
 	x.entry.Request, x.session = r.names.request(req)
+	x.entry.Epoch = r.epochs.of(dependsOn(&x.route, req.URL.Query()))
 	r.mu.Lock()
 	x.entry.Time.Start = r.before + x.start.Sub(r.began)
-	x.entry.Epoch = r.epochs[dependsOn(&x.route, req.Method, req.URL.Query())]
 	r.open[x] = true
 	r.mu.Unlock()
 	if req.Body == nil || req.Body == http.NoBody {
@@ -152,24 +154,6 @@ func (r *recorder) begin(req *http.Request) (*exchange, *http.Request, error) {
 	return x, out, nil
 }
 
-func (x *exchange) setForm(data []byte) {
-	text, form := x.r.names.tokenForm(data)
-	x.form = form
-	x.entry.Request.Body = formBody(text)
-}
-
-// formBody is how the body of a request to a token service is kept.
-func formBody(text string) Body {
-	text = fmt.Sprintf("%.*s", maxInline/4, text)
-	return Body{Mode: BodyInline, Digest: digest.FromString(text), Size: int64(len(text)), Text: text, Redacted: true}
-}
-
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		req.Body.Close()
-	}
-}
-
 // answered counts a write as done.
 func (x *exchange) answered(status int) {
 	var sent oci.Digest
@@ -178,74 +162,7 @@ func (x *exchange) answered(status int) {
 		sent = x.sent.digest()
 	}
 	x.mu.Unlock()
-	x.r.mu.Lock()
-	defer x.r.mu.Unlock()
-	for _, what := range touches(&x.route, x.req.Method, x.req.URL.Query(), status, sent) {
-		x.r.epochs[what]++
-	}
-}
-
-// sentBody watches the body of a request while it is sent.
-type sentBody struct {
-	io.ReadCloser
-	mu     sync.Mutex
-	length int64
-	sink   *sink
-	ended  bool // its end was seen
-	done   bool // no one looks any more
-}
-
-func (x *exchange) watchBody(body io.ReadCloser) *sentBody {
-	text := strings.Contains(x.req.Header.Get("Content-Type"), "json") && x.route.role != roleRegistry
-	s := x.r.newSink("the body of "+x.entry.Request.Method+" "+x.entry.Request.URL(), text)
-	s.skip = s.skip || !x.r.opts.StoreRequestBodies
-	b := &sentBody{ReadCloser: body, length: x.req.ContentLength, sink: s}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.sent != nil {
-		x.sent.abandon()
-	}
-	x.sent = b
-	return b
-}
-
-func (b *sentBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.done {
-		b.sink.write(p[:n])
-		b.ended = b.ended || err == io.EOF
-	}
-	return n, err
-}
-
-// digest returns that of a body that was sent whole.
-func (b *sentBody) digest() oci.Digest {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.whole() {
-		return ""
-	}
-	return digest.NewDigest(digest.SHA256, b.sink.hash)
-}
-
-func (b *sentBody) whole() bool { return b.ended || b.length > 0 && b.sink.n == b.length }
-
-func (b *sentBody) abandon() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.done = true
-	b.sink.drop()
-}
-
-func (b *sentBody) finish() (Body, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.done = true
-	body, err := b.sink.finish(nil)
-	body.Partial = !b.whole()
-	return body, err
+	x.r.epochs.add(touches(&x.route, x.req.Method, x.req.URL.Query(), status, sent))
 }
 
 // content tells whether an answer's body is named by its digest, and so must stay
@@ -426,7 +343,10 @@ func (r *recorder) finish(ctx context.Context, before []*Interaction) error {
 	open := slices.Collect(maps.Keys(r.open))
 	r.mu.Unlock()
 	for _, x := range open {
-		if x.body != nil {
+		x.mu.Lock()
+		answered := x.body != nil
+		x.mu.Unlock()
+		if answered {
 			x.end(errClosedEarly)
 		}
 	}
@@ -458,7 +378,10 @@ func (r *recorder) seal(ctx context.Context, before []*Interaction) error {
 	if err != nil {
 		return err
 	}
-	if len(entries) == 0 && len(before) == 0 {
+	if len(entries) == 0 && len(before) > 0 {
+		return r.store.root.Remove(journalFile) // nothing was added
+	}
+	if len(entries) == 0 {
 		return fmt.Errorf("cassette %s: nothing was recorded: is the cassette in the way of the requests?", r.store.dir)
 	}
 	s := sealing{store: r.store, secrets: r.names.secrets, entries: slices.Concat(before, entries)}

@@ -1,8 +1,6 @@
 package cassette
 
 import (
-	"context"
-	"fmt"
 	"hash"
 	"io"
 	"maps"
@@ -14,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -27,10 +26,10 @@ type player struct {
 	tape      *tape
 	elsewhere *os.Root // bodies of which the cassette has only the digest
 	names     *names
+	epochs    *epochs
 
 	mu     sync.Mutex
 	index  *index
-	epochs map[string]int
 	hosts  map[string]string // the recorded for the live, of this machine
 	misses []error
 	minted int
@@ -47,7 +46,7 @@ const (
 func newPlayer(opts Options, s *store, t *tape, n *names) (*player, error) {
 	p := &player{
 		opts: opts, store: s, tape: t, names: n, index: newIndex(t.entries, opts.Order, opts.Repeat),
-		epochs: map[string]int{}, hosts: map[string]string{}, tokens: map[string]*http.Request{},
+		epochs: newEpochs(), hosts: map[string]string{}, tokens: map[string]*http.Request{},
 	}
 	n.signed[mintedSigned] = true
 	for _, e := range t.entries {
@@ -97,10 +96,9 @@ func (p *player) note(miss error) {
 func (p *player) match(req *http.Request, readAlways bool) (*live, *item, error) {
 	q, up := p.names.request(req)
 	l := &live{request: q}
-	query := req.URL.Query()
 	r := routeOf(req.URL)
+	l.epoch = p.epochs.of(dependsOn(&r, req.URL.Query()))
 	p.mu.Lock()
-	l.epoch = p.epochs[dependsOn(&r, q.Method, query)]
 	p.rename(&l.request)
 	l.key = l.request.key()
 	e := p.edge(up, l.key)
@@ -156,6 +154,8 @@ func (p *player) readBody(req *http.Request, l *live, cuts []int64, stop bool) e
 		l.request.Body = formBody(text)
 		return nil
 	}
+	var text []byte
+	redactable := isText(req, routeOf(req.URL))
 	h := digest.SHA256.Hash()
 	l.prefixes = map[int64]oci.Digest{}
 	buf := make([]byte, 32<<10)
@@ -175,6 +175,9 @@ func (p *player) readBody(req *http.Request, l *live, cuts []int64, stop bool) e
 		m, err := req.Body.Read(part)
 		h.Write(part[:m])
 		n += int64(m)
+		if redactable && n <= maxText {
+			text = append(text, part[:m]...)
+		}
 		if err == io.EOF {
 			break
 		}
@@ -185,9 +188,14 @@ func (p *player) readBody(req *http.Request, l *live, cuts []int64, stop bool) e
 			return err
 		}
 	}
-	if n > 0 {
-		l.prefixes[n] = sum(h)
-		l.request.Body = Body{Mode: BodyElided, Digest: sum(h), Size: n}
+	if n == 0 {
+		return nil
+	}
+	l.prefixes[n] = sum(h)
+	l.request.Body = Body{Mode: BodyElided, Digest: sum(h), Size: n}
+	if redactable && n <= maxText && utf8.Valid(text) {
+		kept := p.names.secrets.redact(string(text))
+		l.request.Body = Body{Mode: BodyElided, Digest: digest.FromString(kept), Size: int64(len(kept))}
 	}
 	return nil
 }
@@ -289,11 +297,7 @@ func setLength(resp *http.Response, n int64) {
 // answered counts a write as done.
 func (p *player) answered(req *http.Request, l *live, it *item) {
 	r := routeOf(req.URL)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, what := range touches(&r, l.request.Method, req.URL.Query(), it.Response.Status, l.request.Body.Digest) {
-		p.epochs[what]++
-	}
+	p.epochs.add(touches(&r, l.request.Method, req.URL.Query(), it.Response.Status, l.request.Body.Digest))
 }
 
 // header fills in what servers make up.
@@ -366,77 +370,3 @@ func (p *player) token(req *http.Request, body io.ReadCloser, use string) (strin
 	p.names.mu.Unlock()
 	return strings.ReplaceAll(string(text), tokenPlaceholder, value), nil
 }
-
-// wait waits until so long after the start as it was recorded, scaled.
-func (p *player) wait(ctx context.Context, began time.Time, after time.Duration) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	d := time.Duration(float64(after)*p.opts.Latency) - time.Since(began)
-	if p.opts.Latency == 0 || d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// replayedBody is the body of an answer, which comes as fast and ends as it did.
-type replayedBody struct {
-	io.ReadCloser
-	p      *player
-	ctx    context.Context
-	it     *item
-	began  time.Time
-	n      int64
-	closed bool
-}
-
-func (b *replayedBody) Read(p []byte) (int, error) {
-	if b.closed {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	e := b.it.Interaction
-	n, err := b.ReadCloser.Read(p)
-	b.n += int64(n)
-	at := e.Time.Duration
-	if size := e.Response.Body.Size; size > 0 && err != io.EOF {
-		at = e.Time.FirstByte + time.Duration(float64(e.Time.Duration-e.Time.FirstByte)*min(1, float64(b.n)/float64(size)))
-	}
-	if waitErr := b.p.wait(b.ctx, b.began, at); waitErr != nil {
-		return 0, waitErr
-	}
-	if err != io.EOF || !e.Response.Body.Partial {
-		return n, err
-	}
-	switch f := e.Response.Error; {
-	case f == nil:
-		err = &endedError{e}
-		b.p.note(err)
-	case f.Class == gaveUp:
-		<-b.ctx.Done()
-		err = b.ctx.Err()
-	default:
-		err = f.err()
-	}
-	return n, err
-}
-
-func (b *replayedBody) Close() error {
-	b.closed = true
-	return b.ReadCloser.Close()
-}
-
-// endedError is a read beyond what was recorded.
-type endedError struct{ e *Interaction }
-
-func (e *endedError) Error() string {
-	return fmt.Sprintf("cassette: of the answer to %s %s only the first %d bytes were recorded: the program did not read on then", e.e.Request.Method, e.e.Request.URL(), e.e.Response.Body.Size)
-}
-
-func (e *endedError) Is(target error) bool { return target == ErrNotRecorded }

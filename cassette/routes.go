@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 )
@@ -111,7 +112,7 @@ func isSafe(method string) bool {
 // dependsOn names what the answer to a request depends on, as touches does for
 // what a request changes. Counting the writes to that and no more makes the count
 // the same however many other things go on at once.
-func dependsOn(r *route, method string, query url.Values) string {
+func dependsOn(r *route, query url.Values) string {
 	switch r.name {
 	case routeBlob:
 		return "blob " + r.repo + " " + r.ref
@@ -126,6 +127,28 @@ func dependsOn(r *route, method string, query url.Values) string {
 		return roleAPI
 	}
 	return ""
+}
+
+// epochs counts the writes that were answered, by what they touch.
+type epochs struct {
+	mu    sync.Mutex
+	count map[string]int
+}
+
+func newEpochs() *epochs { return &epochs{count: map[string]int{}} }
+
+func (e *epochs) of(what string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.count[what]
+}
+
+func (e *epochs) add(touched []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, what := range touched {
+		e.count[what]++
+	}
 }
 
 func touches(r *route, method string, query url.Values, status int, body oci.Digest) []string {

@@ -7,16 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 	"time"
-
-	digest "github.com/opencontainers/go-digest"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 )
@@ -301,104 +297,4 @@ func (s *sealing) slice(ctx context.Context, d oci.Digest, list []piece) error {
 		}
 	}
 	return nil
-}
-
-// Recover seals a recording whose program ended before it was closed: all that was
-// written whole is kept. What cannot be known any more is which secrets were used,
-// so that they are looked for by their shape and in the environment alone.
-//
-// Errors: [oci.ErrInvalid] where there is no such recording; [*LeakError].
-func Recover(dir string) error {
-	s, err := openStore(dir)
-	if err != nil {
-		return oci.Invalid("cassette %s: %w", dir, err)
-	}
-	defer s.close()
-	info, err := s.root.Lstat(journalFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s.broken("it has no recording to recover")
-	}
-	if err != nil {
-		return err
-	}
-	data, err := s.read(journalFile, maxJournal)
-	if err != nil {
-		return err
-	}
-	ctx := context.Background()
-	entries, _, _ := parseJournal(data) // up to what is not whole
-	for n, e := range entries {
-		if !s.hasBodies(ctx, e) {
-			entries = entries[:n] // a file that the system had not written yet
-			break
-		}
-	}
-	if len(entries) == 0 {
-		return s.broken("the recording has no interaction that is whole; record again")
-	}
-	known := newSecrets(nil)
-	known.environment()
-	seal := sealing{store: s, secrets: known, entries: entries}
-	return seal.seal(ctx, "recovered", info.ModTime())
-}
-
-func (s *store) hasBodies(ctx context.Context, e *Interaction) bool {
-	for _, b := range []*Body{&e.Request.Body, &e.Response.Body} {
-		if b.file() == "" {
-			continue
-		}
-		r, err := s.openBody(b, nil)
-		if err != nil {
-			return false
-		}
-		_, n, err := digestOf(ctx, r, nil)
-		r.Close()
-		if err != nil || n != b.Size {
-			return false
-		}
-	}
-	return true
-}
-
-// checkContent finds an interaction that contradicts the digests in it.
-func checkContent(e *Interaction) error {
-	u, err := url.Parse(e.Request.URL())
-	if err != nil {
-		return err
-	}
-	r := routeOf(u)
-	a := &e.Response
-	stated := oci.Digest(a.Header.Get("Docker-Content-Digest"))
-	named := oci.Digest(r.ref)
-	if r.name == routeUpload || r.name == routeStart {
-		named = oci.Digest(u.Query().Get("digest") + u.Query().Get("mount"))
-	}
-	same := func(what string, want, got oci.Digest) error {
-		if want.Validate() != nil || got.Validate() != nil || want.Algorithm() != got.Algorithm() || want == got {
-			return nil
-		}
-		return wrongContent(e, &oci.IntegrityError{What: what, Want: want, Got: got})
-	}
-	var content oci.Digest
-	switch {
-	case a.Status < 200 || a.Status > 299:
-		return nil
-	case r.name != routeManifest && r.name != routeBlob && r.name != routeSigned && r.name != routeUpload && r.name != routeStart:
-		return nil
-	case e.Request.Method == http.MethodGet && a.Status == http.StatusOK && !a.Body.Partial && !a.Body.Redacted:
-		content = a.Body.Digest
-		if a.Body.Mode == BodyEmpty {
-			content = digest.FromString("")
-		}
-	case e.Request.Method == http.MethodPut && r.name == routeManifest && !e.Request.Body.Partial && !e.Request.Body.Redacted:
-		content = e.Request.Body.Digest
-	}
-	if r.name == routeUpload && (e.Request.Method != http.MethodPut || a.Status == http.StatusAccepted) || r.name == routeStart && a.Status != http.StatusCreated {
-		return nil
-	}
-	return errors.Join(same("Docker-Content-Digest", named, stated), same("content", named, content), same("content", stated, content))
-}
-
-func wrongContent(e *Interaction, err error) error {
-	return fmt.Errorf("%s %s: the answer contradicts its digest (Options.AllowWrongDigests allows that): %w", e.Request.Method, path.Clean(e.Request.Path), err)
 }

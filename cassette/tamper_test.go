@@ -102,7 +102,7 @@ func TestEveryChangeIsFound(t *testing.T) {
 					if err := os.WriteFile(path, changed, 0o644); err != nil {
 						t.Fatal(err)
 					}
-					if _, err := cassette.Verify(t.Context(), dir, ""); err == nil && !(pointer && sameJSON(data, changed)) {
+					if _, err := cassette.Verify(t.Context(), dir, cassette.Options{}); err == nil && !(pointer && sameJSON(data, changed)) {
 						t.Errorf("%s: byte %d: not found", filepath.Base(path), i)
 					}
 				}
@@ -125,7 +125,7 @@ func TestEveryFileCounts(t *testing.T) {
 			if err := change(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := cassette.Verify(t.Context(), dir, ""); !errors.Is(err, oci.ErrInvalid) {
+			if _, err := cassette.Verify(t.Context(), dir, cassette.Options{}); !errors.Is(err, oci.ErrInvalid) {
 				t.Errorf("%s %s: %v", filepath.Base(path), what, err)
 			}
 			if err := os.WriteFile(path, data, 0o644); err != nil {
@@ -137,11 +137,11 @@ func TestEveryFileCounts(t *testing.T) {
 	if err := os.WriteFile(stray, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cassette.Verify(t.Context(), dir, ""); !errors.Is(err, oci.ErrIntegrity) {
+	if _, err := cassette.Verify(t.Context(), dir, cassette.Options{}); !errors.Is(err, oci.ErrIntegrity) {
 		t.Errorf("an added file: %v", err)
 	}
 	os.Remove(stray)
-	if _, err := cassette.Verify(t.Context(), dir, ""); err != nil {
+	if _, err := cassette.Verify(t.Context(), dir, cassette.Options{}); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
 }
@@ -166,7 +166,7 @@ func TestEveryChangedEntryIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		forge(t, forged, bytes.Join(changed, nil))
-		if _, err := cassette.Verify(t.Context(), forged, ""); err == nil {
+		if _, err := cassette.Verify(t.Context(), forged, cassette.Options{}); err == nil {
 			t.Errorf("%s: not found", what)
 		}
 		if _, err := cassette.Open(forged, cassette.Options{Pin: pin}); !errors.Is(err, oci.ErrIntegrity) {
@@ -357,7 +357,7 @@ func TestPiecesAreKeptWhole(t *testing.T) {
 	if got := ask(t, c, "GET", url, "", "Range", "bytes=6-9"); got != "206 6789" {
 		t.Errorf("got %q", got)
 	}
-	if s, err := cassette.Verify(t.Context(), dir, c.Digest()); err != nil || s.Bodies != 1 || s.Interactions != 4 {
+	if s, err := cassette.Verify(t.Context(), dir, cassette.Options{Pin: c.Digest()}); err != nil || s.Bodies != 1 || s.Interactions != 4 {
 		t.Errorf("got %+v, %v", s, err)
 	}
 }

@@ -61,7 +61,7 @@ func T(t testing.TB, dir string, opts Options) *Cassette {
 		t.Helper()
 		err := c.Close()
 		var unused *UnusedError
-		if errors.As(err, &unused) && t.Failed() {
+		if errors.As(err, &unused) && (t.Failed() || t.Skipped()) {
 			t.Logf("close the cassette: %v", err)
 			return
 		}
