@@ -213,7 +213,8 @@ func (s *sink) finishText(rewrite func([]byte) string) (Body, error) {
 	return b, s.r.keep(s.part, b.Digest)
 }
 
-// open opens a body and checks it while it is read.
+// openBody opens a body, which is checked while it is read. elsewhere has those of
+// which only the digest is kept; it may be nil.
 func (s *store) openBody(b *Body, elsewhere *os.Root) (io.ReadCloser, error) {
 	var content io.Reader
 	var closer io.Closer = io.NopCloser(nil)

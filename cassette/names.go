@@ -23,7 +23,7 @@ type names struct {
 
 	mu      sync.Mutex
 	tokens  map[string]string // what each token is for
-	signed  map[string]bool   // values of parameters that answers brought
+	signed  map[string]bool   // parameters, with their values, that answers brought
 	uploads map[string]*upload
 	last    int // upload
 }
@@ -168,7 +168,7 @@ func (n *names) queryOf(query url.Values, brought bool) string {
 			case n.query[key]:
 				v = url.QueryEscape(n.secrets.redact(v))
 			case v == "":
-			case n.isSigned(v, brought):
+			case n.isSigned(key, v, brought):
 				v = signedPlaceholder
 			default:
 				v = redactedPlaceholder
@@ -179,16 +179,16 @@ func (n *names) queryOf(query url.Values, brought bool) string {
 	return strings.Join(parts, "&")
 }
 
-func (n *names) isSigned(v string, learn bool) bool {
+func (n *names) isSigned(key, v string, learn bool) bool {
+	if learn && len(v) >= 16 {
+		n.secrets.add(v)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if learn {
-		n.signed[v] = true
-		if len(v) >= 16 {
-			n.secrets.add(v)
-		}
+		n.signed[key+"="+v] = true
 	}
-	return n.signed[v]
+	return v == mintedSigned || n.signed[key+"="+v]
 }
 
 // auth says how a request is authorized.

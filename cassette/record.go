@@ -128,8 +128,11 @@ func (r *recorder) begin(req *http.Request) (*exchange, *http.Request, error) {
 	out := req.Clone(req.Context())
 	if x.route.role == roleToken {
 		// What it holds must not be written, not even as a digest.
-		data, err := io.ReadAll(io.LimitReader(req.Body, maxText))
+		data, err := io.ReadAll(io.LimitReader(req.Body, maxText+1))
 		closeBody(req)
+		if err == nil && len(data) > maxText {
+			err = fmt.Errorf("cassette: a request to a token service of over %d bytes", maxText)
+		}
 		if err != nil {
 			x.forget()
 			return nil, nil, err

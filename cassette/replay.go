@@ -48,7 +48,6 @@ func newPlayer(opts Options, s *store, t *tape, n *names) (*player, error) {
 		opts: opts, store: s, tape: t, names: n, index: newIndex(t.entries, opts.Order, opts.Repeat),
 		epochs: newEpochs(), hosts: map[string]string{}, tokens: map[string]*http.Request{},
 	}
-	n.signed[mintedSigned] = true
 	for _, e := range t.entries {
 		n.last = max(n.last, e.opens(), sessionIn(e.Request.Path))
 	}

@@ -10,15 +10,14 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // secrets knows what must not be written: what looks like a credential, and each
 // credential that went by, raw, in base64, URL-encoded and as JSON writes it.
 type secrets struct {
-	mu      sync.Mutex
+	mu      sync.RWMutex
 	known   map[string]bool
-	matcher atomic.Pointer[matcher]
+	matcher *matcher
 }
 
 // leastSecret is the length below which a value is too likely to be found by
@@ -26,8 +25,7 @@ type secrets struct {
 const leastSecret = 8
 
 func newSecrets(given []string) *secrets {
-	s := &secrets{known: map[string]bool{}}
-	s.matcher.Store(&shapes)
+	s := &secrets{known: map[string]bool{}, matcher: shapes.clone()}
 	for _, v := range given {
 		s.add(v)
 	}
@@ -45,7 +43,7 @@ func (s *secrets) environment() {
 	}
 }
 
-var secretName = regexp.MustCompile(`(?i)token|secret|passw|api_?key|private_?key|credential|_pat$`)
+var secretName = regexp.MustCompile(`(?i)token|secret|passw|passphrase|api_?key|private_?key|credential|_pat$`)
 
 // add makes a value known as secret, and what it is base64 of.
 func (s *secrets) add(value string) {
@@ -59,31 +57,29 @@ func (s *secrets) add(value string) {
 		return
 	}
 	s.known[value] = true
-	next := s.matcher.Load().clone()
-	for _, form := range forms(value) {
-		next.add(literal(form))
+	for form := range forms(value) {
+		s.matcher.add(literal(form))
 	}
 	if plain, err := base64.StdEncoding.DecodeString(value); err == nil && len(plain) >= leastSecret && printable(string(plain)) {
-		for _, form := range forms(string(plain)) {
-			next.add(literal(form))
+		for form := range forms(string(plain)) {
+			s.matcher.add(literal(form))
 		}
 	}
-	s.matcher.Store(next)
 }
 
 // forms are the ways in which a value may be written.
-func forms(value string) []string {
-	list := []string{value, url.QueryEscape(value), url.PathEscape(value)}
+func forms(value string) map[string]bool {
+	all := set(value, url.QueryEscape(value), url.PathEscape(value))
 	if quoted, err := json.Marshal(value); err == nil {
-		list = append(list, string(quoted[1:len(quoted)-1]))
+		all[string(quoted[1:len(quoted)-1])] = true
 	}
 	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for shift := range 3 {
 			core := base64Core(enc, shift, value)
-			list = append(list, core, url.QueryEscape(core))
+			all[core], all[url.QueryEscape(core)] = true, true
 		}
 	}
-	return list
+	return all
 }
 
 // base64Core is the part of the base64 of some bytes and then value that does not
@@ -96,7 +92,9 @@ func base64Core(enc *base64.Encoding, shift int, value string) string {
 
 // redact replaces secrets in text.
 func (s *secrets) redact(text string) string {
-	m := s.matcher.Load()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	m := s.matcher
 	var out strings.Builder
 	done := 0
 	for i := 0; i+prefixSize <= len(text); {
@@ -149,11 +147,15 @@ type rule struct {
 
 // matcher finds secrets in one pass, by their first four bytes.
 type matcher struct {
-	filter [1 << 10]uint64
+	filter [1 << (filterBits - 6)]uint64
 	rules  map[uint32][]rule
 }
 
-func hash4(x uint32) uint32 { return x * 0x9e3779b1 >> 16 }
+// filterBits makes a filter that stays in the cache, and stays sparse with the
+// signatures of ten thousand URLs.
+const filterBits = 20
+
+func hash4(x uint32) uint32 { return x * 0x9e3779b1 >> (32 - filterBits) }
 
 func (m *matcher) add(r rule) {
 	if len(r.prefix) < prefixSize {
@@ -272,7 +274,9 @@ func (s *scanner) scan(to int) {
 	if to <= 0 {
 		return
 	}
-	m := s.secrets.matcher.Load()
+	s.secrets.mu.RLock()
+	defer s.secrets.mu.RUnlock()
+	m := s.secrets.matcher
 	for i := 0; i < to && s.found == ""; i++ {
 		x := binary.LittleEndian.Uint32(s.buf[i:])
 		if h := hash4(x); m.filter[h>>6]&(1<<(h&63)) != 0 {
