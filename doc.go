@@ -16,6 +16,7 @@
 //	transport  the chain under every request: retry, auth, pace, observe
 //	registry   the OCI distribution protocol for one host
 //	transfer   copying between registries, OCI layouts and docker-archives
+//	cassette   recording traffic without its secrets, and replaying it
 //	ghcrtest   a GitHub Container Registry of your own, for tests
 //
 // Where GHCR departs from what its specification says, docs/quirks.md has the

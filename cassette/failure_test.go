@@ -160,6 +160,36 @@ func TestGivenUp(t *testing.T) {
 		}
 		replay(t, cassette.Options{}, record(t, cassette.Options{}, server, do), do)
 	})
+	synctest.Test(t, func(t *testing.T) {
+		server := roundTripper(func(req *http.Request) (*http.Response, error) {
+			body := io.MultiReader(strings.NewReader("x"), stalled{req.Context()})
+			return &http.Response{StatusCode: 200, Header: http.Header{}, ContentLength: 2, Body: io.NopCloser(body), Request: req}, nil
+		})
+		do := func(rt http.RoundTripper) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			began := time.Now()
+			req, _ := http.NewRequestWithContext(ctx, "GET", host+"/v2/", nil)
+			resp, err := rt.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			got, err := io.ReadAll(resp.Body)
+			if took := time.Since(began); string(got) != "x" || !errors.Is(err, context.DeadlineExceeded) || took != time.Hour {
+				t.Errorf("within the body: %q, %v after %s", got, err, took)
+			}
+		}
+		replay(t, cassette.Options{}, record(t, cassette.Options{}, server, do), do)
+	})
+}
+
+// stalled brings nothing until the request ends.
+type stalled struct{ ctx context.Context }
+
+func (s stalled) Read([]byte) (int, error) {
+	<-s.ctx.Done()
+	return 0, s.ctx.Err()
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

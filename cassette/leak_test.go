@@ -121,6 +121,33 @@ func TestLeaksNothing(t *testing.T) {
 	}
 }
 
+// TestOnlyWhatIsListedIsWritten: what is too short to be searched for is kept out
+// because the places that it may be in are not written.
+func TestOnlyWhatIsListedIsWritten(t *testing.T) {
+	const short = "hun-ter" // shorter than what is searched for
+	server := &script{answers: []answer{
+		{status: 200, header: http.Header{"X-Internal": {short}, "Server": {short}, "Set-Cookie": {"a=" + short}}, body: "x"},
+		{status: 200, body: `{"token":"` + short + `","name":"` + short + `"}`},
+		{status: 307, header: http.Header{"Location": {"https://user:" + short + "@cdn.example.com/x?key=" + short}}},
+	}}
+	dir := record(t, cassette.Options{}, server, func(rt http.RoundTripper) {
+		ask(t, rt, "GET", tagsURL+"?key="+short, "", "Cookie", "a="+short, "X-Password", short, "User-Agent", short)
+		ask(t, rt, "POST", host+"/token", "grant_type=password&password="+short+"&other="+short, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("x:"+short)))
+		ask(t, rt, "GET", tagsURL, "", "Authorization", "Bearer "+short)
+	})
+	for path, data := range files(t, dir) {
+		if bytes.Contains(data, []byte(short)) {
+			t.Errorf("%s holds it: %s", path, data)
+		}
+	}
+	named := record(t, cassette.Options{Headers: []string{"X-Internal"}, Query: []string{"key"}}, &script{answers: []answer{
+		{status: 200, header: http.Header{"X-Internal": {"public"}}},
+	}}, func(rt http.RoundTripper) { ask(t, rt, "GET", tagsURL+"?key=public", "") })
+	if journal := string(journalOf(t, named)); !strings.Contains(journal, `"X-Internal":["public"]`) || !strings.Contains(journal, `"query":"key=public"`) {
+		t.Errorf("what the options name is not written: %s", journal)
+	}
+}
+
 // TestRefusesToKeepASecret: where a secret cannot be taken out, since the content
 // has a digest, nothing is kept.
 func TestRefusesToKeepASecret(t *testing.T) {
