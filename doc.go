@@ -19,6 +19,7 @@
 //	registry   the OCI distribution protocol for one host
 //	packages   GitHub's Packages API: packages and their versions
 //	transfer   copying between registries, OCI layouts and docker-archives
+//	cassette   recording traffic without its secrets, and replaying it
 //	ghcrtest   a GitHub Container Registry of your own, for tests
 //
 // Where GHCR departs from what its specification says, docs/quirks.md has the

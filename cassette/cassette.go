@@ -1,0 +1,383 @@
+// Package cassette hides how HTTP traffic with a registry is recorded, kept
+// without secrets, and replayed: the format, the matching, the redaction and the
+// proof that nothing was changed.
+//
+// A [Cassette] is an [http.RoundTripper] to put below a client of any kind. Begin
+// with [T] in a test, or with [Open]:
+//
+//	func TestPull(t *testing.T) {
+//		tape := cassette.T(t, "testdata/pull", cassette.Options{})
+//		client, err := ghcr.New(ghcr.Options{Base: tape})
+//		…
+//	}
+//
+// The first run records what the network answers, and later ones replay it. Bodies
+// of any size stream through; what is kept of them is named by its digest and
+// checked whenever it is read. A cassette is a directory that is an OCI image
+// layout, so that any tool that copies images can copy, push or sign it, and its
+// digest stands for all of it.
+//
+// Start reading at cassette.go; record.go and replay.go are the two ways through,
+// names.go is what both share, and match.go finds the answer to a request.
+package cassette
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// Mode says what becomes of a request.
+type Mode string
+
+// The modes. The zero value is [ModeReplay].
+const (
+	// ModeReplay answers from the cassette. The network is never used.
+	ModeReplay Mode = "replay"
+	// ModeRecord sends everything on and makes a new cassette of it, which takes the
+	// place of an old one when it is closed.
+	ModeRecord Mode = "record"
+	// ModeOnce is ModeReplay where there is a cassette and ModeRecord where there is
+	// none.
+	ModeOnce Mode = "once"
+	// ModeAppend answers from the cassette, and sends on and adds what it does not
+	// have.
+	ModeAppend Mode = "append"
+	// ModeDrift sends on what only reads, and compares the answer with the recorded
+	// one. What would write is answered from the cassette. [Cassette.Close] reports
+	// the differences.
+	ModeDrift Mode = "drift"
+	// ModePassthrough sends everything on, and checks the digests of what comes back,
+	// but keeps nothing.
+	ModePassthrough Mode = "passthrough"
+	// ModeOff sends everything on and looks at nothing.
+	ModeOff Mode = "off"
+)
+
+var modes = []Mode{ModeReplay, ModeRecord, ModeOnce, ModeAppend, ModeDrift, ModePassthrough, ModeOff}
+
+// Order says in which order answers are given.
+type Order int
+
+// The orders. Requests that differ may come in any order, except with
+// [OrderStrict].
+const (
+	// OrderPerKey gives the answers to equal requests in the order in which they were
+	// recorded, and takes requests of one upload session in their order. It holds
+	// under concurrency.
+	OrderPerKey Order = iota
+	// OrderNone does not look at writes in between, nor at the order within a session.
+	OrderNone
+	// OrderStrict takes requests only in the order in which they were begun.
+	OrderStrict
+)
+
+// Repeat says which answers may be given again once all of their kind were.
+type Repeat int
+
+// The kinds of answers that may be repeated.
+const (
+	RepeatNone Repeat = iota
+	RepeatSafe        // to GET, HEAD and OPTIONS
+	RepeatAny
+)
+
+// Options configure a [Cassette]. The zero value replays.
+type Options struct {
+	// Mode says what becomes of requests; empty is [ModeReplay].
+	Mode Mode
+	// Base carries what is sent on; nil is the network.
+	Base http.RoundTripper
+	// Pin is the digest that the cassette must have; empty is any. See
+	// [Cassette.Digest].
+	Pin oci.Digest
+	// Order and Repeat say how strict a replay is.
+	Order  Order
+	Repeat Repeat
+	// Latency is how much of the recorded time a replay takes: zero answers at once, 1
+	// as slowly as it was. Waits end with the request's context. Recording never waits.
+	Latency float64
+	// AllowUnused has [Cassette.Close] not report what was not asked for.
+	AllowUnused bool
+	// AllowWrongDigests records and replays answers that are not what their digest
+	// says, as broken servers give.
+	AllowWrongDigests bool
+	// StoreRequestBodies keeps what was sent. Otherwise its digest and size are kept,
+	// which is enough to prove that the same is sent again.
+	StoreRequestBodies bool
+	// ElideOver is the size in bytes above which only the digest of a body is kept;
+	// zero keeps all. To replay it, Blobs must have it.
+	ElideOver int64
+	// Blobs is an OCI image layout that has the bodies that were not kept.
+	Blobs string
+	// Generated is content that a recording keeps as its seed.
+	Generated []Generated
+	// Origin is kept with a recording: "live" if empty. Say "emulator" of one.
+	Origin string
+	// Secrets are values that must not be written, besides the credentials that go by
+	// and those in the environment. Shorter ones than 8 bytes are not looked for.
+	Secrets []string
+	// Headers and Query are names of headers of answers, and of parameters of URLs,
+	// that hold no secret and may be written besides those that are known.
+	Headers, Query []string
+}
+
+// Cassette records or replays. It is safe for concurrent use. Close it.
+type Cassette struct {
+	opts Options
+	dir  string
+	mode Mode
+	base http.RoundTripper
+
+	store *store
+	names *names
+	rec   *recorder
+	play  *player
+	drift *drifting
+
+	closed atomic.Bool
+	close  func() error
+}
+
+// Open opens the cassette in a directory, which for a replay must be there and is
+// made otherwise. One process at a time may record into it.
+//
+// Errors: [oci.ErrInvalid] for options that cannot be, or a directory that is no
+// cassette or a damaged one; [oci.ErrIntegrity] with it for content that was
+// changed, and for another digest than that of Pin.
+func Open(dir string, opts Options) (*Cassette, error) {
+	c := &Cassette{opts: opts, dir: dir, mode: opts.Mode, base: opts.Base}
+	if c.mode == "" {
+		c.mode = ModeReplay
+	}
+	if err := opts.check(c.mode); err != nil {
+		return nil, err
+	}
+	if c.base == nil {
+		base := http.DefaultTransport.(*http.Transport).Clone()
+		base.DisableCompression = true // a digest is over the bytes as they are
+		c.base = base
+	}
+	c.close = sync.OnceValue(c.finish)
+	known := newSecrets(opts.Secrets)
+	known.environment()
+	c.names = newNames(known, opts.Headers, opts.Query)
+	if err := c.start(); err != nil {
+		if c.store != nil {
+			err = errors.Join(err, c.store.close())
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+func (o *Options) check(mode Mode) error {
+	switch {
+	case !slices.Contains(modes, mode):
+		return oci.Invalid("cassette: the mode %q is none of %v", mode, modes)
+	case o.Latency < 0 || o.Latency > 1000 || o.ElideOver < 0:
+		return oci.Invalid("cassette: a negative option, or a latency over 1000 times what it was")
+	case o.Order < OrderPerKey || o.Order > OrderStrict || o.Repeat < RepeatNone || o.Repeat > RepeatAny:
+		return oci.Invalid("cassette: unknown order or repeat")
+	}
+	for _, g := range o.Generated {
+		if g.Size <= 0 || g.Size > maxBody {
+			return oci.Invalid("cassette: generated content of %d bytes", g.Size)
+		}
+	}
+	if o.Pin != "" {
+		return checkDigest(o.Pin)
+	}
+	return nil
+}
+
+func (c *Cassette) start() error {
+	switch c.mode {
+	case ModeOff:
+		return nil
+	case ModePassthrough:
+		c.rec = newRecorder(c.opts, c.base, nil, c.names)
+		return nil
+	}
+	var err error
+	if c.store, err = openStore(c.dir); err != nil || !c.store.sealed() {
+		switch {
+		case c.mode == ModeReplay || c.mode == ModeDrift:
+			if err == nil && c.store.unsealed() {
+				return c.store.broken("its recording did not end well; recover it (cassette.Recover) or record again")
+			}
+			if err == nil {
+				_, err = c.store.find()
+			}
+			return oci.Invalid("cassette %s: %w", c.dir, err)
+		case c.store != nil:
+			c.store.close()
+		}
+		if c.store, err = createStore(c.dir); err != nil {
+			return err
+		}
+		if c.mode == ModeOnce && c.store.unsealed() {
+			return c.store.broken("its recording did not end well; recover it (cassette.Recover) or record again")
+		}
+		c.mode = map[Mode]Mode{ModeOnce: ModeRecord, ModeAppend: ModeRecord, ModeRecord: ModeRecord}[c.mode]
+	} else if c.mode == ModeOnce {
+		c.mode = ModeReplay
+	}
+	if c.mode != ModeRecord {
+		t, err := c.load()
+		if err != nil {
+			return err
+		}
+		if c.play, err = newPlayer(c.opts, c.store, t, c.names); err != nil {
+			return err
+		}
+	}
+	switch c.mode {
+	case ModeReplay:
+		return nil
+	case ModeDrift:
+		c.rec = newRecorder(c.opts, c.base, nil, c.names)
+		c.drift = &drifting{}
+		return nil
+	}
+	c.rec = newRecorder(c.opts, c.base, c.store, c.names)
+	if c.play != nil {
+		c.rec.epochs = c.play.epochs
+		for _, e := range c.play.tape.entries {
+			c.rec.before = max(c.rec.before, e.Time.Start+e.Time.Duration)
+		}
+	}
+	return c.rec.start()
+}
+
+func (c *Cassette) load() (*tape, error) {
+	t, err := c.store.load(c.opts.Pin)
+	if err != nil || c.opts.AllowWrongDigests {
+		return t, err
+	}
+	for _, e := range t.entries {
+		if err := checkContent(e); err != nil {
+			return nil, c.store.broken("interaction %d: %w", e.Seq, err)
+		}
+	}
+	return t, nil
+}
+
+// RoundTrip implements [http.RoundTripper].
+//
+// Errors: [*MissError] for what was not recorded; the recorded error, which is of
+// the same class as the original; [oci.ErrIntegrity], also from reading the body,
+// for content that was changed; and those of Options.Base.
+func (c *Cassette) RoundTrip(req *http.Request) (*http.Response, error) {
+	if c.mode == ModeOff {
+		return c.base.RoundTrip(req)
+	}
+	if c.closed.Load() {
+		closeBody(req)
+		return nil, fmt.Errorf("cassette %s: %s %s after it was closed", c.dir, req.Method, c.names.secrets.redact(req.URL.Path))
+	}
+	switch c.mode {
+	case ModeReplay:
+		return c.play.roundTrip(req)
+	case ModeAppend:
+		return c.appendTrip(req)
+	case ModeDrift:
+		return c.driftTrip(req)
+	}
+	return c.rec.roundTrip(req, nil)
+}
+
+// CloseIdleConnections closes those of Options.Base, for [http.Client].
+func (c *Cassette) CloseIdleConnections() {
+	if base, ok := c.base.(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+}
+
+// Close ends the replay or seals the recording. Close it after all answers have
+// been read: what is still being read is recorded as cut off there. Closing again
+// returns the same.
+//
+// Errors: all [*MissError] that there were, and [*UnusedError]; [*LeakError] and
+// [oci.ErrIntegrity] for a recording that was not kept because of what is in it;
+// [*DriftError].
+func (c *Cassette) Close() error {
+	c.closed.Store(true)
+	return c.close()
+}
+
+func (c *Cassette) finish() error {
+	var errs []error
+	if c.rec != nil {
+		var before []*Interaction
+		if c.play != nil {
+			before = c.play.tape.entries
+		}
+		errs = append(errs, c.rec.finish(context.Background(), before))
+	}
+	if c.play != nil && c.mode != ModeAppend {
+		errs = append(errs, c.play.misses...)
+		if unused := c.play.index.unused(); len(unused) > 0 && !c.opts.AllowUnused {
+			errs = append(errs, &UnusedError{unused})
+		}
+	}
+	if c.drift != nil {
+		errs = append(errs, c.drift.err())
+	}
+	if c.play != nil {
+		errs = append(errs, c.play.close())
+	}
+	if c.store != nil {
+		errs = append(errs, c.store.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Mode returns what becomes of requests: never [ModeOnce], which is recording or
+// replaying.
+func (c *Cassette) Mode() Mode { return c.mode }
+
+// Digest returns the digest of the cassette that is replayed, for Options.Pin. It
+// is empty otherwise.
+func (c *Cassette) Digest() oci.Digest {
+	if c.play == nil {
+		return ""
+	}
+	return c.play.tape.descriptor.Digest
+}
+
+// Annotations returns those of the manifest of the cassette that is replayed.
+func (c *Cassette) Annotations() map[string]string {
+	if c.play == nil {
+		return nil
+	}
+	return c.play.tape.manifest.Annotations
+}
+
+// Interactions returns what is replayed, in the order of completion. They must not
+// be changed.
+func (c *Cassette) Interactions() iter.Seq[*Interaction] {
+	if c.play == nil {
+		return func(func(*Interaction) bool) {}
+	}
+	return slices.Values(c.play.tape.entries)
+}
+
+// OpenBody opens a body of one of the [Cassette.Interactions]. The caller closes
+// it; reading it checks it.
+//
+// Errors: [oci.ErrInvalid] for a body that is not kept; [oci.ErrIntegrity].
+func (c *Cassette) OpenBody(b *Body) (io.ReadCloser, error) {
+	if c.play == nil {
+		return nil, fmt.Errorf("cassette %s: it is not being replayed", c.dir)
+	}
+	return c.store.openBody(b, c.play.elsewhere)
+}

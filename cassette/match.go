@@ -1,0 +1,264 @@
+package cassette
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// index finds the answer to a request. What a request is, but for its body, is its
+// key; the answers of one key and body are given in the order in which they were
+// asked for, but first of all by the epoch.
+//
+// Upload sessions are a tree. A live session is at a node of it, which stands for
+// all that it has done so far, and goes on to any recorded session that did the
+// same: which one it is need not be known before they part. So uploads that begin
+// alike are told apart by their content, however many run at once.
+type index struct {
+	order    Order
+	repeat   Repeat
+	plain    *node            // of requests that belong to no upload session
+	sessions map[string]*node // by the key of the request that opened them
+	orphan   *node            // of sessions that another recording opened
+	items    []*item          // in the order of their start
+	next     int              // the first that was not used, for [OrderStrict]
+}
+
+type node struct{ edges map[string]*edge }
+
+// edge is a key at a node: its answers, and where a session is after one.
+type edge struct {
+	full    map[string]*queue  // by the request's body
+	unread  int                // how many are left in full
+	partial map[string][]*item // by as much of the request's body as was read
+	cuts    map[int64]int      // how many are left in partial, by size
+	to      *node
+}
+
+// item is an interaction that may be used.
+type item struct {
+	*Interaction
+	place int
+	used  bool
+}
+
+func newNode() *node { return &node{edges: map[string]*edge{}} }
+
+func (n *node) edge(key string) *edge {
+	e := n.edges[key]
+	if e == nil {
+		e = &edge{full: map[string]*queue{}, partial: map[string][]*item{}, cuts: map[int64]int{}, to: newNode()}
+		n.edges[key] = e
+	}
+	return e
+}
+
+func newIndex(entries []*Interaction, order Order, repeat Repeat) *index {
+	x := &index{order: order, repeat: repeat, plain: newNode(), orphan: newNode(), sessions: map[string]*node{}}
+	for _, i := range slices.SortedStableFunc(slices.Values(entries), func(a, b *Interaction) int {
+		return cmp.Or(cmp.Compare(a.Time.Start, b.Time.Start), cmp.Compare(a.Seq, b.Seq))
+	}) {
+		x.items = append(x.items, &item{Interaction: i, place: len(x.items)})
+	}
+	at := map[int]*node{} // where each recorded session is
+	for _, it := range x.items {
+		key := it.Request.key()
+		if n := sessionIn(it.Request.Path); n > 0 {
+			from := at[n]
+			if from == nil {
+				from = x.orphan
+			}
+			e := from.edge(key)
+			if order == OrderNone {
+				e.to = from
+			} else {
+				at[n] = e.to
+			}
+			e.add(it)
+			continue
+		}
+		x.plain.edge(key).add(it)
+		if n := it.opens(); n > 0 && at[n] == nil {
+			at[n] = x.opened(key)
+		}
+	}
+	return x
+}
+
+// opened is where the sessions are that a request has opened.
+func (x *index) opened(key string) *node {
+	n := x.sessions[key]
+	if n == nil {
+		n = newNode()
+		x.sessions[key] = n
+	}
+	return n
+}
+
+// sessionIn returns the number of the upload session in a path, or zero.
+func sessionIn(s string) int {
+	m := uploadForm.FindStringSubmatch(s)
+	if m == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
+}
+
+// opens returns the number of the upload session that the answer brought.
+func (i *Interaction) opens() int {
+	for _, c := range i.Captures {
+		if n, ok := strings.CutPrefix(c.Var, "upload:"); ok {
+			v, _ := strconv.Atoi(n)
+			return v
+		}
+	}
+	return 0
+}
+
+func (e *edge) add(it *item) {
+	b := &it.Request.Body
+	if b.Partial {
+		e.partial[b.key()] = append(e.partial[b.key()], it)
+		e.cuts[b.Size]++
+		return
+	}
+	q := e.full[b.key()]
+	if q == nil {
+		q = &queue{byEpoch: map[int][]*item{}}
+		e.full[b.key()] = q
+	}
+	q.items = append(q.items, it)
+	q.byEpoch[it.Epoch] = append(q.byEpoch[it.Epoch], it)
+	e.unread++
+}
+
+// queue holds the answers to one request.
+type queue struct {
+	items   []*item
+	byEpoch map[int][]*item
+	last    *item
+}
+
+func firstUnused(list []*item) []*item {
+	for len(list) > 0 && list[0].used {
+		list = list[1:]
+	}
+	return list
+}
+
+// peek returns the answer to give next.
+func (q *queue) peek(epoch int, order Order) *item {
+	if order != OrderNone {
+		q.byEpoch[epoch] = firstUnused(q.byEpoch[epoch])
+		if list := q.byEpoch[epoch]; len(list) > 0 {
+			return list[0]
+		}
+	}
+	q.items = firstUnused(q.items)
+	if len(q.items) > 0 {
+		return q.items[0]
+	}
+	return nil
+}
+
+// live is a request as it is now.
+type live struct {
+	request  Request
+	key      string
+	epoch    int
+	prefixes map[int64]oci.Digest // of its body, at the sizes where one was cut off
+}
+
+// take returns the answer to a request of an edge, or nil.
+func (x *index) take(e *edge, l *live) *item {
+	if e == nil {
+		return nil
+	}
+	q := e.full[l.request.Body.key()]
+	var found *item
+	if q != nil {
+		found = q.peek(l.epoch, x.order)
+	}
+	for size := range e.cuts {
+		key := BodyEmpty
+		if size > 0 {
+			key = bodyKey(l.prefixes[size], size)
+		}
+		e.partial[key] = firstUnused(e.partial[key])
+		if list := e.partial[key]; len(list) > 0 && (found == nil || list[0].place < found.place) {
+			found = list[0]
+		}
+	}
+	if found == nil {
+		if q != nil && (x.repeat == RepeatAny || x.repeat == RepeatSafe && isSafe(l.request.Method)) {
+			return q.last
+		}
+		return nil
+	}
+	if x.order == OrderStrict {
+		for x.next < len(x.items) && x.items[x.next].used {
+			x.next++
+		}
+		if x.items[x.next] != found {
+			return nil
+		}
+	}
+	found.used = true
+	if b := &found.Request.Body; !b.Partial {
+		e.unread--
+		q.last = found
+	} else if e.cuts[b.Size]--; e.cuts[b.Size] == 0 {
+		delete(e.cuts, b.Size)
+	}
+	return found
+}
+
+// unused returns what no request asked for.
+func (x *index) unused() []*Interaction {
+	var list []*Interaction
+	for _, it := range x.items {
+		if !it.used {
+			list = append(list, it.Interaction)
+		}
+	}
+	return list
+}
+
+// fields are what must be equal for an answer to be given, as they are shown. The
+// numbers of upload sessions are no part of it.
+func (r *Request) fields() [][2]string {
+	list := [][2]string{
+		{"method", r.Method}, {"host", r.Scheme + "://" + r.Host}, {"path", numberless(r.Path)}, {"query", r.Query}, {"auth", r.Auth},
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		list = append(list, [2]string{name, strings.Join(r.Header[name], ", ")})
+	}
+	return list
+}
+
+func numberless(s string) string { return uploadForm.ReplaceAllLiteralString(s, "{upload}") }
+
+func (r *Request) key() string {
+	var b strings.Builder
+	for _, f := range r.fields() {
+		b.WriteString(f[0])
+		b.WriteByte('=')
+		b.WriteString(f[1])
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func (b *Body) key() string {
+	if b.Mode == BodyEmpty {
+		return BodyEmpty
+	}
+	return bodyKey(b.Digest, b.Size)
+}
+
+func bodyKey(d oci.Digest, size int64) string { return string(d) + " " + strconv.FormatInt(size, 10) }
