@@ -22,16 +22,18 @@ func (c *Client) Call(ctx context.Context, method, path string, body []byte) (*h
 	if !strings.Contains(path, "://") {
 		at = c.base.String() + "/" + strings.TrimPrefix(path, "/")
 	}
-	q := request{method: method, op: method, target: path, body: body, once: method != http.MethodGet && method != http.MethodHead}
+	// A query may hold what is not to be shown.
+	what, _, _ := strings.Cut(path, "?")
+	q := request{method: method, op: method, target: what, body: body, once: method != http.MethodGet && method != http.MethodHead}
 	for hops := 0; ; hops++ {
 		address, err := c.sameHost(c.base.String(), at)
 		if err != nil {
-			return nil, oci.Invalid("%s: %w", path, err)
+			return nil, oci.Invalid("%s is no address of %s", what, c.base.Host)
 		}
 		q.url = address
 		resp, err := c.do(ctx, q)
 		if err != nil {
-			return nil, explain(err, subject{owner: path})
+			return nil, explain(err, subject{owner: what})
 		}
 		if resp.StatusCode < 300 {
 			return resp, nil
@@ -39,7 +41,7 @@ func (c *Client) Call(ctx context.Context, method, path string, body []byte) (*h
 		resp.Body.Close()
 		// A name that was changed leads on, but what changes something is not sent on.
 		if at = resp.Header.Get("Location"); at == "" || q.once || hops == maxRedirects {
-			return nil, fmt.Errorf("%s %s: %s answered %d, which is not followed", method, path, c.base.Host, resp.StatusCode)
+			return nil, fmt.Errorf("%s %s: %s answered %d, which is not followed", method, what, c.base.Host, resp.StatusCode)
 		}
 	}
 }

@@ -83,10 +83,10 @@ func callAPI(ctx context.Context, api *packages.Client, method, path string, con
 	}
 	defer resp.Body.Close()
 	if body, err = io.ReadAll(io.LimitReader(resp.Body, maxAPIAnswer+1)); err != nil {
-		return nil, "", fmt.Errorf("%s %s: %w", method, path, err)
+		return nil, "", fmt.Errorf("read the answer: %w", err)
 	}
 	if len(body) > maxAPIAnswer {
-		return nil, "", fmt.Errorf("%s %s: the answer is over the limit of %d bytes", method, path, maxAPIAnswer)
+		return nil, "", fmt.Errorf("the answer is over the limit of %d bytes", maxAPIAnswer)
 	}
 	next, err = api.NextPage(resp)
 	return body, next, err
@@ -104,7 +104,7 @@ func (a *app) apiList(ctx context.Context, api *packages.Client, path string) er
 		}
 		var page []json.RawMessage
 		if err := json.Unmarshal(body, &page); err != nil {
-			return usage("--paginate: %s is no list", path)
+			return usage("--paginate: the answer is no list")
 		}
 		rows = append(rows, page...)
 		next = after

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -81,11 +80,11 @@ func (a *app) showPlan(title string, rows [][]string) {
 		return
 	}
 	fmt.Fprintf(a.stderr, "ghcr: %s:\n", title)
-	w := tabwriter.NewWriter(a.stderr, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintln(w, "  "+strings.Join(row, "\t"))
+	indented := make([][]string, len(rows))
+	for i, row := range rows {
+		indented[i] = append([]string{"  " + row[0]}, row[1:]...)
 	}
-	w.Flush()
+	printColumns(a.stderr, indented)
 }
 
 // tellUndo says how to take a change back.

@@ -19,9 +19,10 @@ func (a *app) demoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
 		Short: "Show the main job on a throw-away emulated GHCR",
-		Long: `Push, list, copy, retag and pull back a real image for two platforms, with its
-attestations and a signature, on an emulated GHCR that is thrown away afterwards.
-Each command is printed with its real output. No network and no account.`,
+		Long: `Push, list, copy, retag, untag, delete, restore and pull back a real image for two
+platforms, with its attestations and a signature, on an emulated GHCR that is thrown
+away afterwards. Each command is printed with its real output. No network and no
+account.`,
 		Example: "  ghcr demo",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context()) },
@@ -44,6 +45,10 @@ func (a *app) demo(ctx context.Context) (err error) {
 	if err := image.WriteLayout(filepath.Join(dir, "build"), "v1"); err != nil {
 		return err
 	}
+	draft := ghcrtest.NewImage("linux/amd64", ghcrtest.Layer(map[string]string{"draft": "of a pull request\n"}))
+	if err := draft.WriteLayout(filepath.Join(dir, "draft"), "v1"); err != nil {
+		return err
+	}
 	fmt.Fprintln(a.stdout, "A tour on an emulated GHCR. Every line that begins with $ is a command that you could type;")
 	fmt.Fprintln(a.stdout, "here they run with --sim, so nothing leaves this machine.")
 	d := image.Digest().String()
@@ -59,6 +64,11 @@ func (a *app) demo(ctx context.Context) (err error) {
 		{"Read one file out of the image.", []string{"cat", "acme/prod:stable", "/app/motd", "--platform", "linux/amd64"}},
 		{"Pull it back, as a layout and as a file for docker load.", []string{"pull", "acme/prod:stable", "oci:back", "--recursive"}},
 		{"", []string{"pull", "acme/prod:stable", "docker-archive:app.tar"}},
+		{"Take a tag off. GHCR has no such operation; the image and its other tags stay.", []string{"untag", "acme/prod:latest", "--yes"}},
+		{"Delete an image: what belongs to it alone goes along, and what others need stays.", []string{"push", "oci:draft:v1", "acme/app:pr-81"}},
+		{"", []string{"rm", "acme/app:v1", "--yes", "--undo", "undo.json"}},
+		{"Untagged is not unused, and deleted is not lost.", []string{"restore", "--from", "undo.json"}},
+		{"", []string{"digest", "acme/app:v1"}},
 		{"And from the file to a third repository: the digest has survived all of it.", []string{"push", "docker-archive:app.tar", "acme/loaded:v1"}},
 		{"", []string{"digest", "acme/loaded:v1"}},
 	} {
@@ -86,6 +96,9 @@ func (a *app) demoRun(ctx context.Context, dir string, step demoStep) error {
 			if rest, ok := strings.CutPrefix(arg, scheme); ok {
 				arg = scheme + filepath.Join(dir, rest)
 			}
+		}
+		if strings.HasSuffix(arg, ".json") {
+			arg = filepath.Join(dir, arg)
 		}
 		given = append(given, arg)
 	}

@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +61,9 @@ func newWorld(t *testing.T, opts ghcrtest.Options) *world {
 func (w *world) run(token string, args ...string) (code int, stdout, stderr string) {
 	w.t.Helper()
 	var out, errs bytes.Buffer
-	getenv := func(name string) string { return map[string]string{"CI": "1", "GHCR_TOKEN": token, "XDG_CACHE_HOME": w.cache}[name] }
+	getenv := func(name string) string {
+		return map[string]string{"CI": "1", "GHCR_TOKEN": token, "XDG_CACHE_HOME": w.cache}[name]
+	}
 	code = run(context.Background(), append([]string{"--plain-http", "--registry", w.host}, args...), strings.NewReader(""), &out, &errs, getenv)
 	if token != "" && (strings.Contains(out.String(), token) || strings.Contains(errs.String(), token)) {
 		w.t.Errorf("%v shows the token", args)
@@ -247,5 +252,67 @@ func TestCheckAccess(t *testing.T) {
 	// What cannot be looked at is not taken for well.
 	if code, _, _ := w.run("ghp_scopeless", "check", "acme/open", "--expect-public"); code != exitPermission {
 		t.Errorf("without a scope: exit code %d", code)
+	}
+}
+
+// TestPartly: of several deletions those that can be are done, each outcome is told,
+// and the exit code says that it is not all.
+func TestPartly(t *testing.T) {
+	w := newWorld(t, ghcrtest.Options{Accounts: doctorAccounts, Packages: []ghcrtest.Package{{Name: "acme/open", Visibility: ghcrtest.Public}}})
+	for i, ref := range []string{"acme/app:v1", "acme/app:v2", "acme/open:v1", "acme/open:v2"} {
+		repo, tag, _ := strings.Cut(ref, ":")
+		if err := w.server.Add(repo, tag, ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(uint64(i), 10))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.server.SetDownloads("acme/open", "v1", 5001); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := w.run("ghp_alice", "rm", "acme/app:v1", "acme/open:v1", "--yes", "--jq", `.[] | "\(.tags[0]) \(.outcome)"`)
+	if code != exitPartly || stdout != "v1 done\nv1 blocked\n" || !strings.Contains(stderr, "more than 5000 downloads") || !strings.Contains(stderr, "only GitHub's support") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if code, _, _ := w.run("ghp_alice", "digest", "acme/open:v1"); code != 0 {
+		t.Errorf("what could not be deleted is gone: %d", code)
+	}
+	if code, stdout, stderr = w.run("ghp_reader", "rm", "acme/app:v2", "acme/open:v2", "--yes"); code != exitFailure && code != exitPermission {
+		t.Errorf("a token that may not: exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// TestTokensAreNotShown: whatever is run with a token of any kind, however it ends,
+// does not show it.
+func TestTokensAreNotShown(t *testing.T) {
+	w := newWorld(t, ghcrtest.Options{Accounts: doctorAccounts, Packages: []ghcrtest.Package{{Name: "acme/app"}}})
+	if err := w.server.Add("acme/app", "v1", ghcrtest.NewImage("linux/amd64", []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	tokens := []string{"ghp_wrong0123456789", "tokenOfNoKnownKind"}
+	for _, a := range doctorAccounts {
+		tokens = append(tokens, a.Token)
+	}
+	for _, token := range tokens {
+		for _, args := range [][]string{
+			{"auth", "status"}, {"auth", "status", "--json"}, {"doctor", "acme/app"}, {"limits"}, {"ls", "acme"}, {"ls", "acme/app", "--versions"},
+			{"show", "acme/app:v1"}, {"check", "acme"}, {"visibility", "acme/app"}, {"rm", "acme/app:v1", "--yes"}, {"untag", "acme/app:v1", "--yes"},
+			{"restore", "acme/app#1"}, {"api", "/user"}, {"api", "/user?access_token=" + token}, {"promote", "acme/app:v1", "acme/b:v1"},
+		} {
+			w.run(token, append([]string{"--debug"}, args...)...) // which looks for the token
+		}
+	}
+	err := filepath.WalkDir(w.cache, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, token := range tokens {
+			if bytes.Contains(data, []byte(token)) {
+				t.Errorf("%s has a token", path)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -80,13 +80,15 @@ func helpTopics() []*cobra.Command {
 GHCR_TOKEN, GH_TOKEN, GITHUB_TOKEN   token for GitHub's registry, the first that is set
 GHCR_USERNAME, GITHUB_ACTOR          user name beside it; GHCR does not look at it
 GHCR_REGISTRY                        default registry, as --registry
+GHCR_API_URL                         REST API that goes with it, as --api
 REGISTRY_AUTH_FILE                   login file, before all others
 DOCKER_CONFIG                        directory of docker's config.json, in place of ~/.docker
 XDG_RUNTIME_DIR, XDG_CONFIG_HOME     where containers/auth.json is looked for
-XDG_CACHE_HOME                       where is kept which repository has which blob, and open uploads
+XDG_CACHE_HOME                       where is kept what saves requests, and what it takes to restore
 HTTPS_PROXY, NO_PROXY                proxies
 SSL_CERT_FILE                        certificates to trust
 NO_COLOR, CLICOLOR, CLICOLOR_FORCE   colour
+BROWSER                              what visibility --open opens a page with
 CI                                   no progress bars
 GITHUB_ACTIONS                       errors are annotations too`},
 		{"exit-codes", "What the exit codes mean", `
@@ -119,6 +121,8 @@ acme/app                          repository on the default registry, ghcr.io
 acme/app:v1                       by tag
 acme/app@sha256:<hex>             by digest
 acme/app:v1@sha256:<hex>          the digest decides; as a target, it must match, and gets the tag
+acme/app#123456                   by the number of its version, as ls --versions prints it
+acme                              an owner, for ls, check and doctor
 ghcr.io/acme/app:v1               with the host
 localhost:5000/x/y:z              any registry
 https://github.com/orgs/acme/packages/container/app   the page of a package
@@ -126,9 +130,12 @@ https://github.com/orgs/acme/packages/container/app   the page of a package
 oci:DIR, oci:DIR:TAG              OCI image layout
 docker-archive:FILE, tar:FILE     archive of docker save; :NAME:TAG chooses an image in it
 
-Upper case in names is folded to lower case. Without a tag, "latest" is meant.`},
+Upper case in names is folded to lower case. Without a tag, "latest" is meant, but never
+by a command that takes something away.`},
 		{"tokens", "Which tokens GHCR takes", `
-A classic personal access token with read:packages to pull, write:packages to push.
+A classic personal access token with read:packages to pull and list, write:packages to
+push, and delete:packages besides to delete, untag and restore. ghcr auth login keeps
+it, ghcr auth status shows which login counts, and ghcr doctor what it can do.
 In GitHub Actions, GITHUB_TOKEN with "permissions: packages: write"; the package must
 be linked to the repository, or list it under "Manage Actions access".
 Fine-grained tokens and tokens of GitHub Apps are refused by GHCR for most packages.
@@ -138,7 +145,9 @@ Where a login is refused for a public image, it is pulled without one.`},
 - a chunk of an upload is refused above 4 MiB
 - an index is not found by clients that do not accept its type by name
 - a refused token is answered with 403 and no challenge
-- manifests and tags cannot be deleted through the registry
+- manifests and tags cannot be deleted through the registry; rm and untag go through
+  the Packages API, which deletes versions by number, each with all its tags
+- a missing permission looks like a missing package
 - there is no referrers API: the tag sha256-<hex> stands in for it
 - tags are listed in the order in which they were made
 - rate limits stand in the text of an error

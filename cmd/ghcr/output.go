@@ -78,15 +78,22 @@ func (a *app) print(r result) error {
 }
 
 func (a *app) printTable(r result) {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(r.head, "\t"))
-	for _, row := range r.rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
-	}
-	w.Flush()
+	printColumns(a.stdout, append([][]string{r.head}, r.rows...))
 	if r.foot != "" {
 		fmt.Fprintln(a.stdout, r.foot)
 	}
+}
+
+// printColumns lines rows up. Nothing stands behind the last cell that says something.
+func printColumns(out io.Writer, rows [][]string) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for len(row) > 0 && row[len(row)-1] == "" {
+			row = row[:len(row)-1]
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	w.Flush()
 }
 
 // printJSON prints data, or the chosen fields of it, or what a filter makes of it.

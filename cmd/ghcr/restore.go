@@ -178,9 +178,8 @@ func (a *app) printRestored(list []restored) error {
 	r := result{data: list, head: []string{"OUTCOME", "DIGEST", "TAGS", "WHY"}}
 	for _, m := range list {
 		r.ids = append(r.ids, m.Ref)
-		tags := strings.Join(m.Tags, " ")
-		r.rows = append(r.rows, []string{m.Outcome, shortDigest(m.Digest), tags, m.Why})
-		r.plain = append(r.plain, []string{m.Outcome, m.Ref, tags, m.Why})
+		r.rows = append(r.rows, []string{m.Outcome, shortDigest(m.Digest), shortTags(m.Tags), m.Why})
+		r.plain = append(r.plain, []string{m.Outcome, m.Ref, strings.Join(m.Tags, " "), m.Why})
 	}
 	return a.print(r)
 }
