@@ -316,3 +316,39 @@ func TestTokensAreNotShown(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestCheckAsksBeyondTheList: what was restored a moment ago is not listed yet, and is
+// there all the same. Its signature is no orphan, and its index is not broken.
+func TestCheckAsksBeyondTheList(t *testing.T) {
+	q := ghcrtest.GHCR()
+	q.RESTStaleness = time.Hour
+	w := newWorld(t, ghcrtest.Options{Quirks: &q})
+	part := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(1, 10))
+	whole := ghcrtest.NewIndex(part)
+	add := func(tag string, img *ghcrtest.Image) {
+		t.Helper()
+		if err := w.server.Add("acme/app", tag, img); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("v1", ghcrtest.Raw(whole.Manifest.MediaType, whole.Manifest.Bytes()))
+	signature := ghcrtest.Sign(part)
+	add(signature.Tags[0], ghcrtest.Raw(signature.Manifest.MediaType, signature.Manifest.Bytes()))
+	w.server.Advance(2 * time.Hour)
+	if code, out, _ := w.run("ghp_simulated", "check", "acme/app"); code != exitFindings {
+		t.Errorf("without the part: exit code %d: %s", code, out)
+	}
+	add("", part)
+	if code, out, errs := w.run("ghp_simulated", "check", "acme/app"); code != 0 {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+}
+
+// TestDoctorWithoutAPI: what an API that does not answer leaves open is unknown.
+func TestDoctorWithoutAPI(t *testing.T) {
+	d := &doctor{}
+	d.lookAtDeletion("acme", nil)
+	if d.list[0].Status != healthUnknown {
+		t.Errorf("got %+v", d.list)
+	}
+}
