@@ -352,3 +352,16 @@ func TestDoctorWithoutAPI(t *testing.T) {
 		t.Errorf("got %+v", d.list)
 	}
 }
+
+// TestSizeOfNestedIndex: each part counts, however deep it is and whatever it is called.
+func TestSizeOfNestedIndex(t *testing.T) {
+	w := newWorld(t, ghcrtest.Options{})
+	one, two := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(1, 1000)), ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(2, 3000))
+	if err := w.server.Add("acme/app", "v1", ghcrtest.NewIndex(ghcrtest.NewIndex(one), two)); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := w.run("ghp_simulated", "size", "acme/app:v1", "--jq", `.platforms[] | .compressed > 1000`)
+	if code != 0 || stdout != "true\ntrue\n" {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}

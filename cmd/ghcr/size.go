@@ -1,9 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -52,71 +50,30 @@ much of that no other platform has.`,
 			if err != nil {
 				return err
 			}
-			root, err := repo.Manifest(cmd.Context(), ref.Reference.String())
+			root, err := repo.Resolve(cmd.Context(), ref.Reference.String())
 			if err != nil {
 				return err
 			}
-			s := sized{Schema: schema, Ref: ref.String(), Digest: root.Digest(), Platforms: []platformSize{}, Blobs: []blobSize{}}
-			images := map[string]*oci.Manifest{}
-			names := []string{}
-			if !root.IsIndex() {
-				names, images = []string{string(root.Kind())}, map[string]*oci.Manifest{string(root.Kind()): root}
+			client, err := a.client()
+			if err != nil {
+				return err
 			}
-			platforms := map[oci.Digest]string{}
-			for _, d := range root.Manifests {
-				if oci.HasPlatform(d) {
-					platforms[d.Digest] = oci.FormatPlatform(*d.Platform)
-				}
+			found, err := client.Size(cmd.Context(), ref.With(oci.Reference{Digest: root.Digest}))
+			if err != nil {
+				return err
 			}
-			for _, d := range root.Manifests {
-				if !oci.IsManifestType(d.MediaType) {
-					continue
-				}
-				m, err := repo.Manifest(cmd.Context(), d.Digest.String())
-				if err != nil {
-					return err
-				}
-				name := entryName(d, m, platforms)
-				names = append(names, name)
-				images[name] = m
+			s := sized{schema, ref.String(), root.Digest, found.Total, found.Shared, []platformSize{}, []blobSize{}}
+			for _, p := range found.Parts {
+				s.Platforms = append(s.Platforms, platformSize{p.Name, p.Compressed, p.Unique, p.Layers})
 			}
-			s.add(names, images)
+			for _, b := range found.Blobs {
+				s.Blobs = append(s.Blobs, blobSize{b.Digest, b.MediaType, b.Size, b.Parts})
+			}
 			return a.printSize(s, by)
 		},
 	}
 	cmd.Flags().StringVar(&by, "by", "platform", "platform or layer")
 	return cmd
-}
-
-func (s *sized) add(names []string, images map[string]*oci.Manifest) {
-	have := map[oci.Digest]int{}
-	for _, m := range images {
-		for _, d := range m.Blobs() {
-			have[d.Digest]++
-		}
-	}
-	listed := map[oci.Digest]bool{}
-	for _, name := range names {
-		m := images[name]
-		p := platformSize{Platform: name, Layers: len(m.Layers)}
-		for _, d := range m.Blobs() {
-			p.Compressed += d.Size
-			if have[d.Digest] == 1 {
-				p.Unique += d.Size
-			}
-			if listed[d.Digest] {
-				continue
-			}
-			listed[d.Digest] = true
-			s.Total += d.Size
-			if have[d.Digest] > 1 {
-				s.Shared += d.Size
-			}
-			s.Blobs = append(s.Blobs, blobSize{d.Digest, d.MediaType, d.Size, have[d.Digest]})
-		}
-		s.Platforms = append(s.Platforms, p)
-	}
-	slices.SortStableFunc(s.Blobs, func(x, y blobSize) int { return cmp.Compare(y.Size, x.Size) })
 }
 
 func (a *app) printSize(s sized, by string) error {
