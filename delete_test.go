@@ -1,6 +1,7 @@
 package ghcr_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -221,6 +222,31 @@ func TestDeleteRefusesPartOfUnlistedIndex(t *testing.T) {
 		}
 		if s.resolves("acme/app", leaf.Digest().String()) == "" {
 			t.Error("part of v1 is gone")
+		}
+	})
+}
+
+// TestDeleteBrokenOffMendsAllTheSame: what an index has begun to need is restored,
+// though the run was broken off meanwhile.
+func TestDeleteBrokenOffMendsAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSandbox(t, ghcrtest.Options{})
+		part := image(1, 1)
+		s.add("acme/app", "v1", ghcrtest.NewIndex(part))
+		s.add("acme/app", "v2", image(2, 1))
+		needs := ghcrtest.NewIndex(part, image(3, 1))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		opts := ghcr.DeleteOptions{Undo: t.TempDir() + "/undo.json", Report: func(r ghcr.DeleteResult) {
+			if r.Digest == part.Digest() && r.Outcome == ghcr.Done {
+				s.add("acme/app", "v3", ghcrtest.Raw(needs.Manifest.MediaType, needs.Manifest.Bytes()))
+				cancel()
+			}
+		}}
+		_, err := s.client.Delete(ctx, opts, s.ref("acme/app:v1"))
+		var changed *ghcr.ChangedError
+		if !errors.As(err, &changed) || s.resolves("acme/app", part.Digest().String()) == "" {
+			t.Errorf("part of v3 is gone: %v", err)
 		}
 	})
 }
