@@ -97,7 +97,7 @@ type page struct{ number, size int }
 const (
 	defaultPage = 30
 	maxPage     = 100
-	farPage     = 1 << 32 // beyond which it does not matter
+	farPage     = 1 << 24 // beyond which it does not matter
 )
 
 // page reads what part is asked for. What makes no sense is as if it were not there.

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -203,6 +204,9 @@ func (c *cache) used(k kept) {
 	os.Chtimes(k.file, now, now)
 }
 
+// answerFile is how the files of answers are called.
+var answerFile = regexp.MustCompile(`^[0-9a-f]{64}\.gz$`)
+
 // abandoned is after how long a file aside is taken for left behind.
 const abandoned = time.Hour
 
@@ -223,7 +227,7 @@ func (c *cache) sweep() {
 			if time.Since(info.ModTime()) > abandoned {
 				os.Remove(filepath.Join(c.dir, e.Name()))
 			}
-		case filepath.Ext(e.Name()) == ".gz":
+		case answerFile.MatchString(e.Name()): // others may be somebody else's
 			files = append(files, info)
 			total += info.Size()
 		}

@@ -203,6 +203,9 @@ func TestCacheIsBounded(t *testing.T) {
 	old := time.Now().Add(-time.Hour)
 	os.WriteFile(filepath.Join(dir, ".new-left"), nil, 0o600)
 	os.Chtimes(filepath.Join(dir, ".new-left"), old.Add(-time.Hour), old.Add(-time.Hour))
+	foreign := filepath.Join(dir, "backup.tar.gz")
+	os.WriteFile(foreign, []byte("not ours"), 0o600)
+	os.Chtimes(foreign, old, old)
 	s.ask(t, c, "/favourite")
 	for i := range 60 {
 		s.ask(t, c, fmt.Sprint("/", i))
@@ -234,6 +237,9 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, ".new-left")); err == nil {
 		t.Error("a file left aside is still there")
+	}
+	if _, err := os.Stat(foreign); err != nil {
+		t.Errorf("a file of somebody else is gone: %v", err)
 	}
 }
 

@@ -63,7 +63,7 @@ func (c *Client) Require(ctx context.Context, scopes ...string) error {
 		return err
 	}
 	var lacking error
-	for i, t := range tokens {
+	for _, t := range tokens {
 		if t.Kind.HasScopes() && !t.Known {
 			q := request{method: http.MethodGet, url: c.url("rate_limit"), op: op, free: true, token: t.ID}
 			// A server without limits has no such page, and tells the scopes all the same.
@@ -71,10 +71,15 @@ func (c *Client) Require(ctx context.Context, scopes ...string) error {
 				lacking = cmp.Or(lacking, explain(err, subject{}))
 				continue
 			}
-			if tokens, err = c.transport.Tokens(ctx, c.Host()); err != nil {
+			now, err := c.transport.Tokens(ctx, c.Host())
+			if err != nil {
 				return err
 			}
-			t = tokens[i]
+			i := slices.IndexFunc(now, func(other transport.Token) bool { return other.ID == t.ID })
+			if i < 0 {
+				continue // it is in use no more
+			}
+			t = now[i]
 		}
 		missing := t.Lacks(scopes...)
 		if len(missing) == 0 {

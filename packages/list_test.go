@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/transport"
 )
@@ -104,6 +105,73 @@ func TestListThatNeverRests(t *testing.T) {
 	})
 }
 
+// TestPagesThatAreAlwaysShort: a page that is short each time does not move. What
+// was read twice the same is the list, if there are as many as GitHub counts.
+func TestPagesThatAreAlwaysShort(t *testing.T) {
+	for _, state := range []packages.VersionState{packages.Active, packages.Deleted} {
+		for count, want := range map[int]bool{150: true, 151: state == packages.Deleted} {
+			handler := func(w *reply, r *http.Request) bool {
+				switch r.URL.Path {
+				case packagePath:
+					w.json(200, `{"id":7,"name":"app","version_count":%d}`, count)
+				case versionsPath, numericPath:
+					ids := down(150)
+					if list(w, r, ids[:99]); r.URL.Query().Get("page") == "" {
+						w.header.Set("Link", `<https://api.github.com`+numericPath+`?page=2>; rel="next", <https://api.github.com`+numericPath+`?page=2>; rel="last"`)
+						break
+					}
+					w.body.Reset()
+					r.URL.RawQuery = ""
+					list(w, r, ids[99:])
+				default:
+					return false
+				}
+				return true
+			}
+			with(t, handler, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
+				all, err := c.AllVersions(ctx, "acme", "app", state)
+				if (err == nil) != want || len(all) != 150 {
+					t.Errorf("%s, %d counted: %d versions, %v", state, count, len(all), err)
+				}
+			})
+		}
+	}
+}
+
+// TestListWithoutEnd: a server that always knows of a next page is not asked for ever.
+func TestListWithoutEnd(t *testing.T) {
+	page := 1
+	handler := func(w *reply, r *http.Request) bool {
+		switch r.URL.Path {
+		case packagePath:
+			w.json(200, `{"id":7,"name":"app","version_count":1}`)
+		case versionsPath, numericPath:
+			if page++; page < 20000 {
+				w.header.Set("Link", fmt.Sprintf(`<https://api.github.com%s?page=%d>; rel="next"`, numericPath, page))
+			} else {
+				w.header.Set("Link", fmt.Sprintf(`<https://api.github.com%s?page=%d>; rel="last"`, numericPath, page))
+			}
+			w.json(200, "[%s]", version(1))
+		default:
+			return false
+		}
+		return true
+	}
+	with(t, handler, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
+		var last error
+		for _, err := range c.Versions(ctx, "acme", "app", packages.Active) {
+			last = err
+		}
+		if last == nil || len(a.seen) > 11000 {
+			t.Errorf("%d requests, %v", len(a.seen), last)
+		}
+		page = 19999 // and one that begins with its last
+		if _, err := c.AllVersions(ctx, "acme", "app", packages.Active); err == nil || errors.Is(err, packages.TooMany) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 // TestVersionsStopEarly: who has found what it looked for asks for no more pages.
 func TestVersionsStopEarly(t *testing.T) {
 	ids := down(950)
@@ -137,7 +205,7 @@ func TestVersionsStopEarly(t *testing.T) {
 // there.
 func TestLinksStayOnTheHost(t *testing.T) {
 	for name, header := range map[string][2]string{
-		"link":     {"Link", `<https://evil.example/versions?page=2>; rel="next", <https://evil.example/versions?page=3>; rel="last"`},
+		"link":     {"Link", `<https://evil.example/versions?sig=canary&page=2>; rel="next", <https://evil.example/versions?sig=canary&page=3>; rel="last"`},
 		"redirect": {"Location", "https://evil.example/versions"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,8 +225,8 @@ func TestLinksStayOnTheHost(t *testing.T) {
 				return true
 			}
 			with(t, handler, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
-				if _, err := c.AllVersions(ctx, "acme", "app", packages.Active); err == nil {
-					t.Error("no error")
+				if _, err := c.AllVersions(ctx, "acme", "app", packages.Active); err == nil || strings.Contains(err.Error(), "canary") {
+					t.Errorf("got %v", err)
 				}
 			})
 		})
@@ -255,6 +323,20 @@ func TestNamesAreOneSegment(t *testing.T) {
 		}
 		if len(a.seen) != sent {
 			t.Errorf("sent %q", a.seen[sent:])
+		}
+	})
+}
+
+// TestOwnersThatAreNoLogin: they would lead to another path.
+func TestOwnersThatAreNoLogin(t *testing.T) {
+	with(t, func(*reply, *http.Request) bool { return false }, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
+		for _, owner := range []string{"", ".", "..", "a/b", "a b"} {
+			if _, err := c.List(ctx, owner, packages.ListOptions{}); !errors.Is(err, oci.ErrInvalid) {
+				t.Errorf("%q: got %v", owner, err)
+			}
+		}
+		if len(a.seen) > 0 {
+			t.Errorf("asked for %q", a.seen)
 		}
 	})
 }

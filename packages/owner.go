@@ -18,7 +18,7 @@ const container = "container"
 // Errors: [*Error] with reason [Absent] where there is no such account.
 func (c *Client) Owner(ctx context.Context, login string) (Owner, error) {
 	key := strings.ToLower(login)
-	if key == "" || strings.ContainsAny(key, "/ ") {
+	if key == "" || key == "." || key == ".." || strings.ContainsAny(key, "/ ") {
 		return Owner{}, oci.Invalid("malformed owner %q: it is the login of a user or an organization", login)
 	}
 	owner, err := c.once(ctx, c.owners, key, request{url: c.url("users", login), op: "find the owner", target: login})

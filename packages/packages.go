@@ -236,8 +236,12 @@ func (c *Client) sameHost(from, to string) (string, error) {
 		return "", err
 	}
 	u, err := base.Parse(to)
-	if err != nil || to == "" || u.Scheme != c.base.Scheme || !strings.EqualFold(u.Host, c.base.Host) {
-		return "", fmt.Errorf("%s leads to %q, which is not its own", c.base.Host, to)
+	if err != nil || to == "" {
+		return "", fmt.Errorf("%s leads to no address", c.base.Host)
+	}
+	if u.Scheme != c.base.Scheme || !strings.EqualFold(u.Host, c.base.Host) {
+		// The rest of it may be a secret.
+		return "", fmt.Errorf("%s leads to %q, which is not its own", c.base.Host, u.Scheme+"://"+u.Host)
 	}
 	return u.String(), nil
 }

@@ -2,6 +2,8 @@ package packages
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 	"slices"
@@ -38,6 +40,10 @@ func (c *Client) Versions(ctx context.Context, owner, name string, state Version
 		seen := map[int64]bool{}
 		asked := map[string]bool{}
 		for q.url != "" && !asked[q.url] {
+			if len(asked) == maxPages {
+				yield(PackageVersion{}, errNoEnd(q))
+				return
+			}
 			asked[q.url] = true
 			p, err := fetchPage[PackageVersion](ctx, c, q)
 			if err != nil {
@@ -94,13 +100,15 @@ func (c *Client) AllVersions(ctx context.Context, owner, name string, state Vers
 			return nil, err
 		}
 		pages, err := fetchAll[PackageVersion](ctx, c, q, maxPages)
-		if err != nil {
+		if errors.Is(err, TooMany) {
+			return nil, errNoEnd(q)
+		} else if err != nil {
 			return nil, explain(err, s)
 		}
 		rows, fit := join(pages, PackageVersion.number)
 		counted := state != Deleted && len(rows) == p.VersionCount
 		agreed := round > 0 && sameRows(before, rows, PackageVersion.number)
-		if fit && (counted || agreed || state == Deleted) {
+		if fit && (counted || agreed || state == Deleted) || agreed && (counted || state == Deleted) {
 			for i := range rows {
 				rows[i].Metadata.Visibility = p.Visibility
 			}
@@ -115,6 +123,10 @@ func (c *Client) AllVersions(ctx context.Context, owner, name string, state Vers
 			return nil, err
 		}
 	}
+}
+
+func errNoEnd(q request) error {
+	return fmt.Errorf("%s %s: the list goes on after %d pages of %d", q.op, q.target, maxPages, pageSize)
 }
 
 func (v PackageVersion) number() int64 { return v.ID }

@@ -176,6 +176,11 @@ func (c *Client) callAPI(req *http.Request, call Call, attempt int) (*http.Respo
 	}
 	if call.Token != "" {
 		list = slices.DeleteFunc(slices.Clone(list), func(cred Credential) bool { return c.token(cred).ID != call.Token })
+		if len(list) == 0 {
+			closeBody(req)
+			return nil, fmt.Errorf("%s: the token to use is no longer among the credentials for %s: %w",
+				strings.TrimSpace(call.Op+" "+call.Target), req.URL.Host, ErrUnauthorized)
+		}
 	}
 	for {
 		cred, err := c.chooseToken(req, call, list)
@@ -189,11 +194,14 @@ func (c *Client) callAPI(req *http.Request, call Call, attempt int) (*http.Respo
 		}
 		resp, err := c.sendAs(req, call, how, attempt)
 		c.learnScopes(how, resp, err)
-		if !errors.Is(err, ErrUnauthorized) || len(list) == 1 || !replayable(req) {
+		if !errors.Is(err, ErrUnauthorized) || !replayable(req) {
+			return resp, err
+		}
+		list = slices.DeleteFunc(slices.Clone(list), func(other Credential) bool { return credentialKey(other) == how.key })
+		if len(list) == 0 {
 			return resp, err
 		}
 		c.refused.Store(how.key, true)
-		list = slices.DeleteFunc(slices.Clone(list), func(other Credential) bool { return credentialKey(other) == how.key })
 		next, bodyErr := again(req)
 		if bodyErr != nil {
 			return nil, errors.Join(err, bodyErr)
@@ -206,11 +214,8 @@ func (c *Client) callAPI(req *http.Request, call Call, attempt int) (*http.Respo
 // left, in percent of its limit: answers are cached by token.
 const stickiness = 10
 
-// chooseToken picks the token to send a call with.
+// chooseToken picks the token to send a call with, of one or more.
 func (c *Client) chooseToken(req *http.Request, call Call, list []Credential) (Credential, error) {
-	if len(list) == 0 {
-		return Credential{}, nil
-	}
 	var best Credential
 	var lacking *ScopeError
 	bestWait, bestLeft, found := time.Duration(0), 0, false

@@ -131,7 +131,6 @@ func (c *Client) sendAs(req *http.Request, call Call, how login, attempt int) (*
 	var e *Error
 	if errors.As(err, &e) {
 		e.Credential, e.Kind = how.label, how.sort
-		e.conceal(how.header)
 	}
 	return resp, err
 }
@@ -258,8 +257,8 @@ func credentialKey(cred Credential) string {
 	if cred.IsZero() {
 		return anonymous
 	}
-	password := sha256.Sum256([]byte(cred.Password.Reveal())) // so that a new one is another
-	return cred.Source + "\n" + cred.Username + "\n" + string(password[:])
+	secret := sha256.Sum256([]byte(cred.Password.Reveal() + "\n" + cred.Bearer.Reveal())) // so that a new one is another
+	return cred.Source + "\n" + cred.Username + "\n" + string(secret[:])
 }
 
 func directKey(cred Credential, call Call) string {

@@ -111,6 +111,14 @@ func (b *budget) delay(now time.Time, resource string, points int, patience time
 	return 0, ""
 }
 
+// opens is when requests may go on that count on a limit, if it is used up.
+func (b *budget) opens(resource string) time.Time {
+	if w := b.windows[resource]; w != nil && w.Remaining <= 0 {
+		return later(b.until, w.end())
+	}
+	return b.until
+}
+
 // maxFlying is how many requests may be on their way. While others use the limit
 // too it may be met at any time, and then all that are on their way are refused.
 func (b *budget) maxFlying() int {
@@ -171,9 +179,9 @@ func (b *budget) send(now time.Time, resource string, points int) int {
 	return b.sent
 }
 
-// answered notes the end of a request: what it told of limits, and whether it was
-// refused for one.
-func (b *budget) answered(now time.Time, ticket ticket, info RateLimitInfo, e *Error) {
+// answered notes the end of a request: whether there was an answer, what it told of
+// limits, and whether it refused for one.
+func (b *budget) answered(now time.Time, ticket ticket, answer bool, info RateLimitInfo, e *Error) {
 	b.flying--
 	b.flyingPoints -= ticket.points
 	if b.api {
@@ -183,19 +191,22 @@ func (b *budget) answered(now time.Time, ticket ticket, info RateLimitInfo, e *E
 	limited := e != nil && e.rateLimited()
 	// What was sent before the gate closed is of the same wave as what closed it.
 	later := ticket.number > b.closedAt
-	if later && !limited && (e == nil || e.Status != 0) {
+	if later && !limited && answer {
 		b.careful, b.refusals, b.because = false, 0, nil
 	}
 	if info.Limit > 0 {
 		b.learn(now, info)
 	}
 	if limited {
-		b.refused(now, later, info, e)
+		kept := *e // who was refused has e, and changes it
+		b.refused(now, later, ticket.resource, info, &kept)
 	}
 }
 
 // learn takes over what an answer told. Answers overtake each other, and within a
-// period what is left only grows less.
+// period what is left only grows less. One that was long on its way seems to tell of
+// a later end, so the earliest end counts; of the period before is only what has
+// ended by now.
 func (b *budget) learn(now time.Time, info RateLimitInfo) {
 	w := b.windows[info.Resource]
 	switch {
@@ -207,10 +218,12 @@ func (b *budget) learn(now time.Time, info RateLimitInfo) {
 		b.windows[info.Resource] = w
 	case !now.Before(w.end()), info.Reset.After(w.Reset.Add(skew)):
 		w.RateLimitInfo = info
-	case info.Reset.Before(w.Reset.Add(-skew)), info.Remaining >= w.Remaining:
+	case info.Remaining >= w.Remaining, info.Reset.Before(w.Reset.Add(-skew)) && !info.Reset.After(now.Add(skew)):
 		return
 	default:
-		info.Reset = w.Reset
+		if w.Reset.Before(info.Reset) {
+			info.Reset = w.Reset
+		}
 		w.RateLimitInfo = info
 	}
 	if w.Remaining == 0 {
@@ -225,7 +238,7 @@ func (b *budget) close() {
 }
 
 // refused closes the gate. Only a refusal after the last one makes waits longer.
-func (b *budget) refused(now time.Time, again bool, info RateLimitInfo, e *Error) {
+func (b *budget) refused(now time.Time, again bool, resource string, info RateLimitInfo, e *Error) {
 	if !b.api {
 		b.refusedByRegistry(now, e)
 		return
@@ -234,11 +247,20 @@ func (b *budget) refused(now time.Time, again bool, info RateLimitInfo, e *Error
 	if again {
 		wait = max(wait, firstWait<<min(b.refusals, 12))
 	}
-	w := b.windows[info.Resource]
-	primary := w != nil && isPrimary(info)
+	primary := isPrimary(info)
 	switch {
+	case primary && info.Resource != resource:
+		// No period of that name holds back the requests that are refused for it.
+		wait = max(wait, info.Reset.Add(time.Second).Sub(now))
+		if until := now.Add(wait); until.After(b.until) {
+			b.until = until
+		}
 	case primary:
-		// Whatever it says of the end of the period, it is not over.
+		// Whatever was told of the period, nothing is left of it, and it is not over.
+		w := b.windows[resource]
+		if w.Remaining > 0 {
+			w.RateLimitInfo = info
+		}
 		if until := now.Add(wait); until.After(w.Reset) {
 			w.Reset = until
 		}
@@ -274,7 +296,7 @@ func (b *budget) refusedByRegistry(now time.Time, e *Error) {
 		return
 	}
 	if until := now.Add(wait); until.After(b.until) {
-		b.until, b.because = until, e
+		b.until, b.because, b.closedAt = until, e, b.sent
 	}
 	b.spacing = spacing(e.Message)
 	b.spaced = b.until.Add(time.Minute)

@@ -50,6 +50,7 @@ type Error struct {
 	limit      RateLimitInfo // zero if nothing was told
 	paced      bool          // the gate is closed until it may be tried again
 	final      bool          // it was not sent, for it would have to wait too long
+	unrefused  bool          // of these, one for which no answer is the reason
 	token      bool          // a token for the call could not be got; the call itself was not made
 }
 
@@ -74,6 +75,10 @@ func (e *Error) Error() string {
 	}
 	if e.Status == 0 {
 		fmt.Fprintf(&b, "no answer from %s: %s", hostOf(e.URL), redact(rootCause(e.Err)))
+		return b.String()
+	}
+	if e.unrefused {
+		fmt.Fprintf(&b, "not sent to %s: %s", hostOf(e.URL), e.Message)
 		return b.String()
 	}
 	fmt.Fprintf(&b, "%s answered %d", hostOf(e.URL), e.Status)
@@ -204,9 +209,10 @@ func pattern(s string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
 }
 
-// secretPattern finds GitHub's tokens, bearer and basic credentials, and the
-// signatures of URLs in text that a server or library made.
-var secretPattern = pattern(`(?i)\b(?:gh[pousr]_[A-Za-z0-9_]+|github_pat_[A-Za-z0-9_]+)|Z2(?-i:h[wv1zy]X|l0aHViX3BhdF)[A-Za-z0-9+/=_-]+|token\\?"\s*:\s*\\?"[^"\\]+|\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|\b(sig|hmac|signature|token|x-amz-[a-z-]+)=[^&\s"']+`)
+// secretPattern finds GitHub's tokens, some of which have dots in them, bearer and
+// basic credentials, and the signatures of URLs in text that a server or library
+// made.
+var secretPattern = pattern(`(?i)\b(?:gh[pousr]_[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_-]+)*|github_pat_[A-Za-z0-9_]+)|Z2(?-i:h[wv1zy]X|l0aHViX3BhdF)[A-Za-z0-9+/=_-]+|token\\?"\s*:\s*\\?"[^"\\]+|\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|\b(sig|hmac|signature|token|x-amz-[a-z-]+)=[^&\s"']+`)
 
 // redact also takes away what would steer a terminal.
 func redact(s string) string {

@@ -154,6 +154,7 @@ func TestRedactedBodies(t *testing.T) {
 		"echoed bearer": `{"errors":[{"code":"DENIED","message":"invalid token ` + direct + `"}]}`,
 		"detail":        `{"errors":[{"code":"DENIED","message":"m","detail":"` + canary + `"}]}`,
 		"code":          `{"errors":[{"code":"` + canary + `","message":"m"}]}`,
+		"dots":          `{"message":"invalid token ghs_12_eyJhbGciOi.payload-of-it.signature-of-it"}`,
 		"json":          `{"message":"got {\"token\":\"opaque-registry-token\"}"}`,
 	} {
 		h := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400); io.WriteString(w, body) }
@@ -165,7 +166,7 @@ func TestRedactedBodies(t *testing.T) {
 			for _, d := range e.Details {
 				all += d.Code + d.Message + string(d.Detail)
 			}
-			for _, x := range []string{canary, direct, "opaque-registry-token"} {
+			for _, x := range []string{canary, direct, "opaque-registry-token", "payload", "signature"} {
 				if strings.Contains(all, x) {
 					s.t.Errorf("%s: %s", name, all)
 				}

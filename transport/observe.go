@@ -100,6 +100,7 @@ func (c *Client) observe(req *http.Request, call Call, how login, attempt int, w
 	if resp.StatusCode >= 400 {
 		body.quiet = true // until it is known what the refusal means
 		e := decodeError(req, call, resp)
+		e.conceal(req.Header.Get("Authorization"))
 		e.scopes, e.limit = readScopes(resp.Header), x.told.RateLimit
 		x.told.Limited = e.rateLimited()
 		x.finish(nil)

@@ -209,7 +209,7 @@ func sleepUnless(ctx context.Context, d time.Duration, changed <-chan struct{}) 
 // the refusal that is the reason.
 func closedError(req *http.Request, call Call, how login, because *Error, why WaitReason, wait, patience time.Duration) error {
 	e := newError(req, call, nil)
-	e.Status, e.Message = http.StatusTooManyRequests, string(why)
+	e.Status, e.Message, e.unrefused = http.StatusTooManyRequests, string(why), because == nil
 	if because != nil {
 		e.Status, e.Code, e.Message, e.RequestID = because.Status, because.Code, because.Message, because.RequestID
 	}
@@ -241,19 +241,19 @@ func (c *Client) account(g *gate, req *http.Request, t ticket, resp *http.Respon
 	}
 	info.Host, info.Credential = req.URL.Host, g.label
 	g.mu.Lock()
-	before := g.budget.until
+	before := g.budget.opens(t.resource)
 	if t.number == 0 {
 		if info.Limit > 0 {
 			g.budget.learn(now, info)
 		}
 	} else {
-		g.budget.answered(now, t, info, e)
+		g.budget.answered(now, t, resp != nil || e != nil && e.Status != 0, info, e)
 	}
 	limited := e != nil && e.rateLimited()
 	if limited && g.budget.api && t.number > 0 {
 		e.paced = true
 	}
-	until := g.budget.until
+	until := g.budget.opens(t.resource)
 	if g.budget.api {
 		close(g.changed)
 		g.changed = make(chan struct{})
@@ -266,7 +266,7 @@ func (c *Client) account(g *gate, req *http.Request, t ticket, resp *http.Respon
 		case limited:
 			n.Secondary++
 		}
-		if until.After(before) {
+		if limited && until.After(before) {
 			n.LimitedFor += until.Sub(later(before, now))
 		}
 		if resp != nil && resp.StatusCode == http.StatusNotModified {

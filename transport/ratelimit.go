@@ -26,6 +26,10 @@ type RateLimitInfo struct {
 // The Date header has whole seconds.
 const skew = 2 * time.Second
 
+// maxPeriod is how long a period may have to go for its end to be believed. Told in
+// milliseconds it is in another age, and to wait for it is to wait for ever.
+const maxPeriod = 24 * time.Hour
+
 // coreResource is what requests count on that say nothing else.
 const coreResource = "core"
 
@@ -50,6 +54,9 @@ func readRateLimit(h http.Header, now time.Time) (info RateLimitInfo, ok bool) {
 		if off := now.Sub(date); off.Abs() > skew {
 			at = at.Add(off)
 		}
+	}
+	if at.After(now.Add(maxPeriod)) {
+		return RateLimitInfo{}, false
 	}
 	return RateLimitInfo{
 		Resource: cmp.Or(h.Get("X-RateLimit-Resource"), coreResource),

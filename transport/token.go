@@ -194,7 +194,6 @@ func (h *hostAuth) fetchOnce(ctx context.Context, scopes []Scope, cred Credentia
 		var e *Error
 		if errors.As(err, &e) {
 			e.Credential = label
-			e.conceal(req.Header.Get("Authorization"))
 		}
 		return cachedToken{}, err
 	}

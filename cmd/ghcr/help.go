@@ -130,8 +130,9 @@ https://github.com/orgs/acme/packages/container/app   the page of a package
 oci:DIR, oci:DIR:TAG              OCI image layout
 docker-archive:FILE, tar:FILE     archive of docker save; :NAME:TAG chooses an image in it
 
-Upper case in names is folded to lower case. Without a tag, "latest" is meant, but never
-by a command that takes something away.`},
+Upper case in names is folded to lower case. Without a tag the whole package is meant by
+ls, check, size and visibility, and "latest" by what reads or writes one image. What takes
+something away never makes up a tag.`},
 		{"tokens", "Which tokens GHCR takes", `
 A classic personal access token with read:packages to pull and list, write:packages to
 push, and delete:packages besides to delete, untag and restore. ghcr auth login keeps

@@ -105,7 +105,7 @@ func runUnder(limit, name string, args []string) error {
 	if !ok {
 		return errors.New("the system does not tell how much memory was used")
 	}
-	return judge(limit, name, usage.Maxrss*1024, time.Since(began))
+	return judge(limit, name, int64(usage.Maxrss)*1024, time.Since(began))
 }
 
 // checkServer judges a process that is still running.
