@@ -70,7 +70,7 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 	if err != nil {
 		return err
 	}
-	groups, err := a.byRepository(ctx, given, "ghcr rm --package deletes all of it")
+	groups, err := a.byRepository(ctx, given, "ghcr rm --package deletes all of it", f.ignoreMissing)
 	if err != nil {
 		return err
 	}
@@ -135,11 +135,22 @@ func partly(done int, failed []error) error {
 }
 
 // byRepository reads references, and puts those of one repository together.
-func (a *app) byRepository(ctx context.Context, given []string, whole string) ([][]oci.ImageRef, error) {
+func (a *app) byRepository(ctx context.Context, given []string, whole string, ignoreMissing bool) ([][]oci.ImageRef, error) {
 	var groups [][]oci.ImageRef
 	at := map[string]int{}
 	for _, s := range given {
 		ref, err := a.image(ctx, s)
+		if ignoreMissing && errors.Is(err, ghcr.ErrNotFound) {
+			// If the package can be seen, so could the version.
+			api, owner, name, apiErr := a.packageOf(ref)
+			if apiErr != nil {
+				return nil, apiErr
+			}
+			if _, err = api.Get(ctx, owner, name); err == nil {
+				fmt.Fprintf(a.stderr, "ghcr: note: %s does not exist\n", s)
+				continue
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
