@@ -268,22 +268,36 @@ func (p *DeletePlan) byDigest(d oci.Digest) oci.ImageRef {
 	return p.Image.With(oci.Reference{Digest: d})
 }
 
-// dropUnlisted takes out what the API did not list in time. It goes another day; what
-// was named must have a number.
+// dropUnlisted takes out what the API did not list in time, and what hangs on that and
+// would be missed there. It goes another day; what was named must have a number, and so
+// must an index that lists it.
 func (p *DeletePlan) dropUnlisted() error {
 	if p.subject.api == nil {
 		return nil
 	}
+	stays := map[*oci.Node]bool{}
+	isStaying := func(n *oci.Node) bool { return stays[n] }
 	var left []DeleteItem
-	for _, item := range p.Items {
+	for _, item := range p.Items { // an index comes before what it lists
+		parent := slices.IndexFunc(item.node.Parents, isStaying)
+		why := ""
 		switch {
-		case item.Version != 0:
-			left = append(left, item)
-		case item.Named:
+		case item.Version == 0 && item.Named:
 			return &UnlistedError{p.byDigest(item.Digest)}
+		case item.Version == 0:
+			why = "is not yet listed by the Packages API"
+		case parent >= 0 && item.Named:
+			return &UnlistedError{p.byDigest(item.node.Parents[parent].Digest)}
+		case parent >= 0:
+			why = "is part of " + nameOf(item.node.Parents[parent])
+		case !item.Named && slices.ContainsFunc(item.node.Subjects, isStaying):
+			why = "is about what stays"
 		default:
-			p.Kept = append(p.Kept, KeptItem{item.Digest, item.Role, "is not yet listed by the Packages API"})
+			left = append(left, item)
+			continue
 		}
+		stays[item.node] = true
+		p.Kept = append(p.Kept, KeptItem{item.Digest, item.Role, why})
 	}
 	p.Items = left
 	return nil

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
@@ -20,8 +21,8 @@ import (
 // meet all others too ends the run.
 //
 // Nobody can keep others from pushing between a look and the deletion that follows
-// it. So at the end the tags are looked at once more, and what an index has begun to
-// list meanwhile is restored. A tag that is put on an image in the moment before it is
+// it. So at the end, even if ctx is done by then, the tags are looked at once more for
+// up to a minute, and what an index has begun to list meanwhile is restored. A tag that is put on an image in the moment before it is
 // deleted is lost.
 //
 // Errors: those of [DeletePlan.Err] and [*ChangedError], with nothing done; the cause
@@ -48,7 +49,10 @@ func (p *DeletePlan) Apply(ctx context.Context) (*Deletion, error) {
 		return nil, fmt.Errorf("%s: nothing was deleted, since it could not be undone: %w", op, err)
 	}
 	p.run(ctx, result)
-	mendErr := p.mend(ctx, result)
+	// Whoever breaks the run off must not leave an index broken either.
+	mendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendWait)
+	mendErr := p.mend(mendCtx, result)
+	cancel()
 	var causes []error
 	done := 0
 	for _, r := range result.Items {
@@ -64,6 +68,9 @@ func (p *DeletePlan) Apply(ctx context.Context) (*Deletion, error) {
 	}
 	return result, sumUp(op, done, len(p.Items), causes)
 }
+
+// mendWait bounds the last look at the tags, which goes on if the run is broken off.
+const mendWait = time.Minute
 
 // run deletes item by item.
 func (p *DeletePlan) run(ctx context.Context, result *Deletion) {

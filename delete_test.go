@@ -1,11 +1,13 @@
 package ghcr_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/ghcrtest"
@@ -167,6 +169,84 @@ func TestRestoreFromUndoFile(t *testing.T) {
 		s.holds("acme/app", "v1", img)
 		if s.resolves("acme/app", strings.Replace(img.Digest().String(), ":", "-", 1)+".sig") == "" {
 			t.Error("the signature is not back")
+		}
+	})
+}
+
+// unlistedIndex sets up a package in which v1 lists an index that the API does not
+// list yet, which lists an image that it does.
+func unlistedIndex(t *testing.T) (s *sandbox, inner, leaf *ghcrtest.Image) {
+	q := ghcrtest.GHCR()
+	q.RESTStaleness = 30 * time.Second
+	s = newSandbox(t, ghcrtest.Options{Quirks: &q})
+	add := func(tag string, img *ghcrtest.Image) {
+		s.add("acme/app", tag, ghcrtest.Raw(img.Manifest.MediaType, img.Manifest.Bytes()))
+	}
+	leaf = image(1, 1)
+	inner = ghcrtest.NewIndex(leaf)
+	s.add("acme/app", "v2", image(2, 1))
+	s.add("acme/app", "", leaf)
+	add("v1", ghcrtest.NewIndex(inner))
+	time.Sleep(time.Minute)
+	add("", inner)
+	return s, inner, leaf
+}
+
+// TestDeleteKeepsWhatAnUnlistedIndexNeeds: an index that the API does not list yet
+// can't be deleted, so what it lists must stay too, though that has a number.
+func TestDeleteKeepsWhatAnUnlistedIndexNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, inner, leaf := unlistedIndex(t)
+		result, err := s.delete(ghcr.DeleteOptions{Wait: time.Nanosecond}, "acme/app:v1")
+		if err != nil || len(result.Items) != 1 {
+			t.Errorf("deleted %+v: %v", result, err)
+		}
+		if s.resolves("acme/app", leaf.Digest().String()) == "" {
+			t.Error("the index that stays has lost what it lists")
+		}
+		time.Sleep(time.Minute)
+		if _, err := s.delete(ghcr.DeleteOptions{}, "acme/app@"+inner.Digest().String()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestDeleteRefusesPartOfUnlistedIndex: what is below the tags is the registry's word.
+func TestDeleteRefusesPartOfUnlistedIndex(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, leaf := unlistedIndex(t)
+		_, err := s.delete(ghcr.DeleteOptions{}, "acme/app@"+leaf.Digest().String())
+		var needed *ghcr.NeededError
+		if !errors.As(err, &needed) {
+			t.Errorf("error %v", err)
+		}
+		if s.resolves("acme/app", leaf.Digest().String()) == "" {
+			t.Error("part of v1 is gone")
+		}
+	})
+}
+
+// TestDeleteBrokenOffMendsAllTheSame: what an index has begun to need is restored,
+// though the run was broken off meanwhile.
+func TestDeleteBrokenOffMendsAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSandbox(t, ghcrtest.Options{})
+		part := image(1, 1)
+		s.add("acme/app", "v1", ghcrtest.NewIndex(part))
+		s.add("acme/app", "v2", image(2, 1))
+		needs := ghcrtest.NewIndex(part, image(3, 1))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		opts := ghcr.DeleteOptions{Undo: t.TempDir() + "/undo.json", Report: func(r ghcr.DeleteResult) {
+			if r.Digest == part.Digest() && r.Outcome == ghcr.Done {
+				s.add("acme/app", "v3", ghcrtest.Raw(needs.Manifest.MediaType, needs.Manifest.Bytes()))
+				cancel()
+			}
+		}}
+		_, err := s.client.Delete(ctx, opts, s.ref("acme/app:v1"))
+		var changed *ghcr.ChangedError
+		if !errors.As(err, &changed) || s.resolves("acme/app", part.Digest().String()) == "" {
+			t.Errorf("part of v3 is gone: %v", err)
 		}
 	})
 }

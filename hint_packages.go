@@ -44,7 +44,7 @@ func packagesHint(e *packages.Error) string {
 	case packages.Forbidden:
 		return "an owner of the organization can allow it, in its settings for packages and for personal access tokens"
 	case packages.LastTagged:
-		return "tag another version first, or delete the whole package"
+		return fmt.Sprintf("tag another version first, or delete the whole package: ghcr rm --package %s/%s", e.Owner, e.Package)
 	case packages.TooManyDownloads:
 		return "only GitHub's support can delete it; of a private package it can be deleted"
 	case packages.NameTaken:

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/ghcrtest"
 	"github.com/llm-dev-ops/ghcr/transfer"
 )
@@ -65,6 +66,26 @@ var otherwise = map[string]func(q *ghcrtest.Quirks){
 	"RegistryWriteLimit":     func(q *ghcrtest.Quirks) { q.RegistryWriteLimit = 25 },
 	"LimitOmitAllowed":       func(q *ghcrtest.Quirks) { q.LimitOmitAllowed, q.RegistryWriteLimit = true, 25 },
 	"LimitRetryAfterHeader":  func(q *ghcrtest.Quirks) { q.LimitRetryAfterHeader, q.RegistryReadLimit = true, 25 },
+	"RESTNumericLinks":       func(q *ghcrtest.Quirks) { q.RESTNumericLinks = false },
+	"RESTWindow":             func(q *ghcrtest.Quirks) { q.RESTWindow = 0 },
+	"RESTUsersForOrgs":       func(q *ghcrtest.Quirks) { q.RESTUsersForOrgs = false },
+	"RESTCredentialRules":    func(q *ghcrtest.Quirks) { q.RESTCredentialRules = false },
+	"RESTMaskForbidden":      func(q *ghcrtest.Quirks) { q.RESTMaskForbidden = false },
+	"RESTLastTagged":         func(q *ghcrtest.Quirks) { q.RESTLastTagged = false },
+	"RESTDownloadLimit":      func(q *ghcrtest.Quirks) { q.RESTDownloadLimit = 0 },
+	"RESTRestoreConflict":    func(q *ghcrtest.Quirks) { q.RESTRestoreConflict = 409 },
+	"RESTRestoreTags":        func(q *ghcrtest.Quirks) { q.RESTRestoreTags = false },
+	"RESTNewIDOnRepush":      func(q *ghcrtest.Quirks) { q.RESTNewIDOnRepush = false },
+	"RESTSameTimestamp":      func(q *ghcrtest.Quirks) { q.RESTSameTimestamp = true },
+	"RESTStaleness":          func(q *ghcrtest.Quirks) { q.RESTStaleness = 2 * time.Second },
+	"RESTStaleness, long":    func(q *ghcrtest.Quirks) { q.RESTStaleness = 25 * time.Second },
+	"RESTConditional":        func(q *ghcrtest.Quirks) { q.RESTConditional = false },
+	"RESTLimits":             func(q *ghcrtest.Quirks) { q.RESTLimits = false },
+	"RESTHourly":             func(q *ghcrtest.Quirks) { q.RESTHourly = 300 },
+	"RESTPoints":             func(q *ghcrtest.Quirks) { q.RESTPoints = 20 },
+	"RESTConcurrent":         func(q *ghcrtest.Quirks) { q.RESTConcurrent = 1 },
+	"RESTLimitStatus":        func(q *ghcrtest.Quirks) { q.RESTLimitStatus, q.RESTPoints = 429, 20 },
+	"RESTRetryAfter":         func(q *ghcrtest.Quirks) { q.RESTRetryAfter, q.RESTPoints = false, 20 },
 }
 
 // TestClientPassesWithEither does the main job on a GHCR with each quirk as it is
@@ -105,7 +126,35 @@ func TestClientPassesWithEither(t *testing.T) {
 				if tags, err := repo.TagNames(t.Context()); err != nil || len(tags) < 2 {
 					t.Errorf("tags: %v, %v", tags, err)
 				}
+				s.takeAwayAndBack(img)
 			})
 		})
+	}
+}
+
+// takeAwayAndBack untags, deletes and restores an image of acme/app.
+func (s *sandbox) takeAwayAndBack(img *ghcrtest.Image) {
+	s.t.Helper()
+	if _, err := s.client.Untag(s.t.Context(), ghcr.UntagOptions{}, s.refs("acme/app:v3", "acme/app:v4")...); err != nil {
+		s.t.Error(err)
+	}
+	s.holds("acme/app", "v1", img)
+	s.add("acme/app", "stays", image(9, 1))
+	deleted, err := s.delete(ghcr.DeleteOptions{Undo: s.t.TempDir() + "/undo.json"}, "acme/app:v1", "acme/app:v2")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if d := s.resolves("acme/app", img.Digest().String()); d != "" {
+		s.t.Errorf("%s is there still", d)
+	}
+	undo, err := ghcr.ReadUndo(deleted.Undo)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.client.Restore(s.t.Context(), s.ref("acme/app"), ghcr.RestoreOptions{Undo: undo}); err != nil {
+		s.t.Error(err)
+	}
+	for _, tag := range []string{"v1", "v2"} {
+		s.holds("acme/app", tag, img)
 	}
 }

@@ -45,11 +45,11 @@ type Moved struct {
 // along. Each is looked at afterwards, and the tags of an undo file are given back.
 // A version that is there is as good as restored.
 //
-// Errors: [ErrInvalid] for nothing to restore or an undo file of another repository;
-// [ErrNotFound] for what was not deleted, or too long ago; [*packages.Error] with the
-// reason of a refusal, [packages.NameTaken] if something has its name; [*PartialError]
-// if some of it came back; [ErrUnsupported] for a version of a registry that is not
-// GitHub's. The result is there beside an error whenever something was tried.
+// Errors: [ErrInvalid] for nothing to restore, and for an undo file of another
+// repository or whose numbers are of other digests; [ErrNotFound] for what was not
+// deleted, or too long ago; [*packages.Error] with the reason of a refusal,
+// [packages.NameTaken] if something has its name; [*PartialError] if some of it came
+// back; [ErrUnsupported] for a version of a registry that is not GitHub's. The result is there beside an error whenever something was tried.
 func (c *Client) Restore(ctx context.Context, image oci.ImageRef, opts RestoreOptions) ([]RestoreResult, error) {
 	s, err := c.subject(image)
 	if err != nil {
@@ -96,6 +96,11 @@ func (r *restoring) plan(ctx context.Context) error {
 	byID := map[int64]oci.Digest{}
 	for d, v := range r.deleted {
 		byID[v.ID] = d
+	}
+	for _, item := range r.items {
+		if d := byID[item.Version]; d != "" && d != item.Digest {
+			return oci.Invalid("the undo file is wrong: version %d is %s, not %s", item.Version, d, item.Digest)
+		}
 	}
 	for _, id := range r.opts.Versions {
 		d := byID[id]

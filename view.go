@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 
@@ -50,6 +51,10 @@ func (s *subject) look(ctx context.Context, refs []oci.ImageRef) (*view, error) 
 		}
 	}
 	wanted := slices.AppendSeq(slices.Clone(roots), maps.Values(v.tags))
+	for _, n := range nodes {
+		// A listed index may list what is not listed itself yet, or again.
+		wanted = slices.AppendSeq(wanted, children(n.Manifest))
+	}
 	if nodes, err = s.walk(ctx, nodes, wanted); err != nil {
 		return nil, err
 	}
@@ -142,17 +147,24 @@ func (s *subject) walk(ctx context.Context, nodes []*oci.Node, wanted []oci.Dige
 				continue
 			}
 			nodes = append(nodes, n)
-			if n.Manifest == nil {
-				continue
-			}
-			for e := range n.Manifest.Edges() {
-				if e.Kind == oci.EdgeChild {
-					wanted = append(wanted, e.Descriptor.Digest)
-				}
-			}
+			wanted = slices.AppendSeq(wanted, children(n.Manifest))
 		}
 	}
 	return nodes, nil
+}
+
+// children are the manifests that a manifest lists, as far as it could be read.
+func children(m *oci.Manifest) iter.Seq[oci.Digest] {
+	return func(yield func(oci.Digest) bool) {
+		if m == nil {
+			return
+		}
+		for e := range m.Edges() {
+			if e.Kind == oci.EdgeChild && !yield(e.Descriptor.Digest) {
+				return
+			}
+		}
+	}
 }
 
 // walkReferrers adds what refers to the roots and to what they list, which no list

@@ -13,6 +13,7 @@ import (
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
+	"github.com/llm-dev-ops/ghcr/registry"
 )
 
 // finding is one thing that is not as it should be.
@@ -142,27 +143,60 @@ func checkPackage(ctx context.Context, client *ghcr.Client, ref oci.ImageRef, ex
 			list = append(list, about(ref, findUnreadable, v.Node, "it could not be read: "+v.Unreadable.Error(), "push it again; nothing may be deleted around it"))
 		}
 	}
+	repo, err := client.Repository(ref)
+	if err != nil {
+		return list, 0, err
+	}
 	for _, n := range inv.Graph.Nodes() {
-		list = append(list, checkNode(ref, n)...)
+		found, err := checkNode(ctx, repo, ref, n)
+		list = append(list, found...)
+		if err != nil {
+			return list, 0, err
+		}
 	}
 	more, err := checkAccess(ctx, client, ref, expectPublic)
 	return append(list, more...), len(inv.Versions), err
 }
 
-// checkNode looks at what a manifest points at.
-func checkNode(ref oci.ImageRef, n *oci.Node) []finding {
+// checkNode looks at what a manifest points at. What was not listed is asked for by
+// itself: lists come late.
+func checkNode(ctx context.Context, repo *registry.Repository, ref oci.ImageRef, n *oci.Node) ([]finding, error) {
 	var list []finding
 	for _, d := range n.Missing {
+		there, err := isThere(ctx, repo, d.Digest)
+		if err != nil {
+			return list, err
+		}
+		if there {
+			continue
+		}
 		what := d.Digest.String()
 		if oci.HasPlatform(d) {
 			what = oci.FormatPlatform(*d.Platform) + ", " + what
 		}
 		list = append(list, about(ref, findMissing, n, "it lists what is not there: "+what, "restore it (ghcr ls --deleted), or push the image again"))
 	}
-	if len(n.About) > 0 && len(n.Subjects) == 0 {
-		list = append(list, about(ref, findOrphan, n, fmt.Sprintf("a %s of what is not there: %s", n.Role(), n.About[0]), "ghcr rm "+ref.With(oci.Reference{Digest: n.Digest}).String()))
+	if len(n.About) == 0 || len(n.Subjects) > 0 {
+		return list, nil
 	}
-	return list
+	if there, err := isThere(ctx, repo, n.About...); err != nil || there {
+		return list, err
+	}
+	return append(list, about(ref, findOrphan, n, fmt.Sprintf("a %s of what is not there: %s", n.Role(), n.About[0]), "ghcr rm "+ref.With(oci.Reference{Digest: n.Digest}).String())), nil
+}
+
+// isThere tells whether a repository has one of these manifests.
+func isThere(ctx context.Context, repo *registry.Repository, digests ...oci.Digest) (bool, error) {
+	for _, d := range digests {
+		_, err := repo.Resolve(ctx, d.String())
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, ghcr.ErrNotFound) {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 func about(ref oci.ImageRef, kind findingKind, n *oci.Node, found, do string) finding {
@@ -235,18 +269,10 @@ func (a *app) checkImage(ctx context.Context, client *ghcr.Client, ref oci.Image
 		graph = oci.NewGraph(nodes)
 	}
 	for _, n := range graph.Nodes() {
-		for _, f := range checkNode(ref, n) {
-			if f.Kind == findOrphan {
-				// What it is about is no part of it, and so was not read.
-				_, err := repo.Resolve(ctx, n.About[0].String())
-				if err == nil {
-					continue
-				}
-				if !errors.Is(err, ghcr.ErrNotFound) {
-					return list, err
-				}
-			}
-			list = append(list, f)
+		found, err := checkNode(ctx, repo, ref, n)
+		list = append(list, found...)
+		if err != nil {
+			return list, err
 		}
 	}
 	if !expectPublic {

@@ -228,14 +228,20 @@ func (a *app) transfer(cmd *cobra.Command, src, dst ghcr.End, opts transfer.Opti
 	if err != nil {
 		return moved{}, err
 	}
-	if !a.flags.quiet && a.flags.progress != "none" && a.flags.progress != "json" {
-		prefix := "ghcr: "
-		if opts.DryRun {
-			prefix = "ghcr: would be: "
-		}
-		fmt.Fprintln(a.stderr, prefix+summary(done, time.Since(began)))
-	}
+	a.tellSummary(done, time.Since(began), opts.DryRun)
 	return newMoved(dst, done, opts.DryRun), nil
+}
+
+// tellSummary says on stderr what a copy came to, or would have.
+func (a *app) tellSummary(done transfer.Result, took time.Duration, dryRun bool) {
+	if a.flags.quiet || a.flags.progress == "none" || a.flags.progress == "json" {
+		return
+	}
+	prefix := "ghcr: "
+	if dryRun {
+		prefix = "ghcr: would be: "
+	}
+	fmt.Fprintln(a.stderr, prefix+summary(done, took))
 }
 
 // copyAll copies every tag. What fails is told at the end; the rest goes on.

@@ -80,7 +80,7 @@ type doctor struct {
 	ctx    context.Context
 	client *ghcr.Client
 	api    *packages.Client
-	token  packages.TokenState // of the API
+	token  *packages.TokenState // of the API; nil if it could not be asked
 	list   []diagnosis
 }
 
@@ -166,7 +166,7 @@ func (d *doctor) lookAtTokens() {
 		d.fail("api", healthProblem, err)
 		return
 	}
-	d.token = states[0]
+	d.token = &states[0]
 	for _, t := range states {
 		if t.Kind == transport.Anonymous {
 			d.lookAtClock(t)
@@ -273,7 +273,7 @@ func (d *doctor) lookAtOwner(login string) {
 	switch {
 	case owner.Kind == packages.Organization:
 		path = "orgs/" + url.PathEscape(login)
-	case d.token.Account.ID == owner.ID && owner.ID != 0:
+	case d.token != nil && d.token.Account.ID == owner.ID && owner.ID != 0:
 		path = "user"
 	}
 	resp, err := d.api.Call(d.ctx, http.MethodGet, path+"/packages?package_type=container&per_page=1", nil)
@@ -347,6 +347,8 @@ func (d *doctor) lookAtDeletion(owner string, apiErr error) {
 	const settings = "it takes the role Admin on the package: its settings page, Manage access"
 	t := d.token
 	switch {
+	case t == nil:
+		d.say("delete", healthUnknown, "the API could not be asked about the token", "")
 	case t.Refused != nil:
 		d.say("delete", healthNo, "GitHub does not take the token", ghcr.Hint(t.Refused))
 	case t.Kind == transport.Anonymous:

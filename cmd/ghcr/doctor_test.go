@@ -102,3 +102,12 @@ func TestDoctorTellsTheClock(t *testing.T) {
 		t.Errorf("got %s", stdout)
 	}
 }
+
+// TestDoctorWithoutAPI: what an API that does not answer leaves open is unknown.
+func TestDoctorWithoutAPI(t *testing.T) {
+	d := &doctor{}
+	d.lookAtDeletion("acme", nil)
+	if d.list[0].Status != healthUnknown {
+		t.Errorf("got %+v", d.list)
+	}
+}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,9 +48,7 @@ Within a registry no layer is moved. With --recursive its signatures go along.`,
 			if err != nil {
 				return err
 			}
-			if !a.flags.quiet && a.flags.progress != "none" && a.flags.progress != "json" {
-				fmt.Fprintln(a.stderr, "ghcr: "+summary(done, time.Since(began)))
-			}
+			a.tellSummary(done, time.Since(began), opts.DryRun)
 			m := newMoved(ghcr.End{Kind: ghcr.EndRegistry, Ref: dst}, done, opts.DryRun)
 			return a.print(result{data: m, ids: []string{m.Digest.String()}, text: m.Ref + "\n"})
 		},

@@ -193,14 +193,11 @@ func (a *app) restorePackages(ctx context.Context, given []string, f restoreFlag
 	list := []back{}
 	r := result{head: []string{"OUTCOME", "PACKAGE"}}
 	var failed []error
-	for _, s := range given {
-		ref, id, err := a.named(s)
-		if err != nil {
-			return err
-		}
-		if id != 0 || !ref.Reference.IsZero() {
-			return usage("--package: %s names one image of it", s)
-		}
+	all, err := a.wholePackages(given)
+	if err != nil {
+		return err
+	}
+	for _, ref := range all {
 		api, owner, name, err := a.packageOf(ref)
 		if err != nil {
 			return err

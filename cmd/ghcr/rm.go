@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +70,7 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 	if err != nil {
 		return err
 	}
-	groups, err := a.byRepository(ctx, given, "ghcr rm --package deletes all of it")
+	groups, err := a.byRepository(ctx, given, "ghcr rm --package deletes all of it", f.ignoreMissing)
 	if err != nil {
 		return err
 	}
@@ -134,11 +135,22 @@ func partly(done int, failed []error) error {
 }
 
 // byRepository reads references, and puts those of one repository together.
-func (a *app) byRepository(ctx context.Context, given []string, whole string) ([][]oci.ImageRef, error) {
+func (a *app) byRepository(ctx context.Context, given []string, whole string, ignoreMissing bool) ([][]oci.ImageRef, error) {
 	var groups [][]oci.ImageRef
 	at := map[string]int{}
 	for _, s := range given {
 		ref, err := a.image(ctx, s)
+		if ignoreMissing && errors.Is(err, ghcr.ErrNotFound) {
+			// If the package can be seen, so could the version.
+			api, owner, name, apiErr := a.packageOf(ref)
+			if apiErr != nil {
+				return nil, apiErr
+			}
+			if _, err = api.Get(ctx, owner, name); err == nil {
+				fmt.Fprintf(a.stderr, "ghcr: note: %s does not exist\n", s)
+				continue
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -198,7 +210,7 @@ func (a *app) printRemoved(list []removed) error {
 	return a.print(r)
 }
 
-// removePackages deletes packages whole.
+// removePackages deletes packages whole, after all of them were looked at and agreed to.
 func (a *app) removePackages(ctx context.Context, given []string, f removeFlags) error {
 	type gone struct {
 		Package  string `json:"package"`
@@ -207,33 +219,45 @@ func (a *app) removePackages(ctx context.Context, given []string, f removeFlags)
 	}
 	list := []gone{}
 	r := result{head: []string{"OUTCOME", "PACKAGE", "VERSIONS"}}
-	var failed []error
-	for _, s := range given {
-		ref, id, err := a.named(s)
-		if err != nil {
-			return err
-		}
-		if id != 0 || !ref.Reference.IsZero() {
-			return usage("--package: %s names one image of it", s)
-		}
+	all, err := a.wholePackages(given)
+	if err != nil {
+		return err
+	}
+	versions := map[string]int{}
+	for i := 0; i < len(all); {
+		ref := all[i]
 		api, owner, name, err := a.packageOf(ref)
 		if err != nil {
 			return err
 		}
 		p, err := api.Get(ctx, owner, name)
 		if errors.Is(err, ghcr.ErrNotFound) && f.ignoreMissing {
+			all = slices.Delete(all, i, i+1)
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		versions[ref.Name] = p.VersionCount
 		a.showPlan("to be deleted whole", [][]string{{ref.Repository(), plural(p.VersionCount, "version"), string(p.Visibility)}})
-		g := gone{ref.Repository(), p.VersionCount, plannedOutcome}
-		if !f.dryRun {
+		i++
+	}
+	if !f.dryRun {
+		for _, ref := range all {
 			if err := a.confirmName(f.changeFlags, ref.Name); err != nil {
 				return err
 			}
-			if err := api.Delete(ctx, owner, name); err != nil {
+		}
+	}
+	var failed []error
+	for _, ref := range all {
+		g := gone{ref.Repository(), versions[ref.Name], plannedOutcome}
+		if !f.dryRun {
+			api, owner, name, err := a.packageOf(ref)
+			if err == nil {
+				err = api.Delete(ctx, owner, name)
+			}
+			if err != nil {
 				failed = append(failed, err)
 				continue
 			}
@@ -248,4 +272,23 @@ func (a *app) removePackages(ctx context.Context, given []string, f removeFlags)
 	}
 	r.data = list
 	return errors.Join(a.print(r), partly(len(list), failed))
+}
+
+// wholePackages reads the names of packages, each once. Nothing is done to any before
+// all are known to be well formed.
+func (a *app) wholePackages(given []string) ([]oci.ImageRef, error) {
+	var all []oci.ImageRef
+	for _, s := range given {
+		ref, id, err := a.named(s)
+		if err != nil {
+			return nil, err
+		}
+		if id != 0 || !ref.Reference.IsZero() {
+			return nil, usage("--package: %s names one image of it", s)
+		}
+		if !slices.Contains(all, ref) {
+			all = append(all, ref)
+		}
+	}
+	return all, nil
 }

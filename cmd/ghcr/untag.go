@@ -51,7 +51,7 @@ func (a *app) untag(ctx context.Context, given []string, f changeFlags, wait tim
 	if err != nil {
 		return err
 	}
-	groups, err := a.byRepository(ctx, given, "ghcr rm --package deletes all of it")
+	groups, err := a.byRepository(ctx, given, "ghcr rm --package deletes all of it", f.ignoreMissing)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ an image of it can be pulled without a login just now. GitHub has no call to cha
 			if err != nil {
 				return err
 			}
-			if set != "" {
+			if cmd.Flags().Changed("set") {
 				api, owner, name, err := a.packageOf(ref)
 				if err != nil {
 					return err

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/llm-dev-ops/ghcr/ghcrtest"
 )
@@ -258,5 +259,45 @@ func TestRefusals(t *testing.T) {
 		if code != test.code || !strings.Contains(stderr, test.want) || !strings.Contains(stderr, "hint: ") || !strings.Contains(stderr, test.hint) {
 			t.Errorf("%s: exit code %d, want %d\n%s%s", name, code, test.code, stdout, stderr)
 		}
+	}
+}
+
+// TestCheckAsksBeyondTheList: what was restored a moment ago is not listed yet, and is
+// there all the same. Its signature is no orphan, and its index is not broken.
+func TestCheckAsksBeyondTheList(t *testing.T) {
+	q := ghcrtest.GHCR()
+	q.RESTStaleness = time.Hour
+	w := newWorld(t, ghcrtest.Options{Quirks: &q})
+	part := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(1, 10))
+	whole := ghcrtest.NewIndex(part)
+	add := func(tag string, img *ghcrtest.Image) {
+		t.Helper()
+		if err := w.server.Add("acme/app", tag, img); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("v1", ghcrtest.Raw(whole.Manifest.MediaType, whole.Manifest.Bytes()))
+	signature := ghcrtest.Sign(part)
+	add(signature.Tags[0], ghcrtest.Raw(signature.Manifest.MediaType, signature.Manifest.Bytes()))
+	w.server.Advance(2 * time.Hour)
+	if code, out, _ := w.run("ghp_simulated", "check", "acme/app"); code != exitFindings {
+		t.Errorf("without the part: exit code %d: %s", code, out)
+	}
+	add("", part)
+	if code, out, errs := w.run("ghp_simulated", "check", "acme/app"); code != 0 {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+}
+
+// TestSizeOfNestedIndex: each part counts, however deep it is and whatever it is called.
+func TestSizeOfNestedIndex(t *testing.T) {
+	w := newWorld(t, ghcrtest.Options{})
+	one, two := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(1, 1000)), ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(2, 3000))
+	if err := w.server.Add("acme/app", "v1", ghcrtest.NewIndex(ghcrtest.NewIndex(one), two)); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := w.run("ghp_simulated", "size", "acme/app:v1", "--jq", `.platforms[] | .compressed > 1000`)
+	if code != 0 || stdout != "true\ntrue\n" {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }
