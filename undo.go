@@ -142,7 +142,7 @@ func (s *subject) writeUndo(path string, u *Undo) (string, error) {
 			return "", err
 		}
 		clearOld(dir, u.Time.Add(-undoLife))
-		path = filepath.Join(dir, fmt.Sprintf("%s-%s-%09d.json", strings.ReplaceAll(s.image.Name, "/", "-"), u.Time.Format("20060102-150405"), u.Time.Nanosecond()))
+		path = filepath.Join(dir, fmt.Sprintf("%s-%s-%09d.json", undoName(s.image.Name), u.Time.Format("20060102-150405"), u.Time.Nanosecond()))
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return "", fmt.Errorf("write %s: %w: it may be needed", path, fs.ErrExist)
@@ -157,4 +157,11 @@ func clearOld(dir string, before time.Time) {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
+}
+
+// undoName is a repository's name as a part of a file's, which a system lets be no
+// longer than 255 bytes.
+func undoName(name string) string {
+	name = strings.ReplaceAll(name, "/", "-")
+	return name[:min(len(name), 100)]
 }

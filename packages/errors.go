@@ -105,7 +105,7 @@ func (e *Error) Error() string {
 	b.WriteString(strings.TrimSpace(e.Op+" "+subject{e.Owner, e.Package, e.Version}.String()) + ": ")
 	switch {
 	case e.Reason == WrongToken && e.Token != transport.Anonymous:
-		fmt.Fprintf(&b, "a %s cannot do that", e.Token)
+		fmt.Fprintf(&b, "%s cannot do that", e.Token.Phrase())
 	case e.Reason == MissingScope && e.Scope != "":
 		b.WriteString("the token from " + e.Source + " lacks the scope " + e.Scope)
 	default:

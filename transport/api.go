@@ -183,12 +183,12 @@ func (c *Client) callAPI(req *http.Request, call Call, attempt int) (*http.Respo
 		}
 	}
 	for {
-		cred, err := c.chooseToken(req, call, list)
+		cred, place, err := c.chooseToken(req, call, list)
 		if err != nil {
 			closeBody(req)
 			return nil, err
 		}
-		how := login{kind: loginNone, label: credentialLabel(cred), key: credentialKey(cred), sort: kindOf(cred)}
+		how := login{kind: loginNone, label: credentialLabel(cred), key: credentialKey(cred), sort: kindOf(cred), place: place}
 		if !cred.IsZero() {
 			how.kind, how.header = loginRaw, "Bearer "+secretOf(cred).Reveal()
 		}
@@ -214,9 +214,15 @@ func (c *Client) callAPI(req *http.Request, call Call, attempt int) (*http.Respo
 // left, in percent of its limit: answers are cached by token.
 const stickiness = 10
 
-// chooseToken picks the token to send a call with, of one or more.
-func (c *Client) chooseToken(req *http.Request, call Call, list []Credential) (Credential, error) {
+// chooseToken picks the token to send a call with, of one or more. A call that need
+// not wait is let through at once: else all that are choosing at this moment might
+// go for the last place behind one gate, and those who miss it would wait there
+// although there is room behind another.
+func (c *Client) chooseToken(req *http.Request, call Call, list []Credential) (Credential, *ticket, error) {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
 	var best Credential
+	var bestGate *gate
 	var lacking *ScopeError
 	bestWait, bestLeft, found := time.Duration(0), 0, false
 	last, _ := c.lastToken.Load(req.URL.Host)
@@ -240,17 +246,39 @@ func (c *Client) chooseToken(req *http.Request, call Call, list []Credential) (C
 			left += stickiness
 		}
 		if !found || wait < bestWait || wait == bestWait && left > bestLeft {
-			best, bestWait, bestLeft, found = cred, wait, left, true
+			best, bestGate, bestWait, bestLeft, found = cred, g, wait, left, true
 		}
 	}
 	switch {
 	case found:
 		c.lastToken.Store(req.URL.Host, credentialKey(best))
-		return best, nil
+		if len(list) == 1 || call.Free {
+			return best, nil, nil
+		}
+		return best, bestGate.pass(req, call, c.opts.MaxWait), nil
 	case lacking != nil:
-		return Credential{}, lacking
+		return Credential{}, nil, lacking
 	}
-	return list[0], nil // all were refused: the answer says so again
+	return list[0], nil, nil // all were refused: the answer says so again
+}
+
+// pass lets a request through if it need not wait, and nobody does.
+func (g *gate) pass(req *http.Request, call Call, patience time.Duration) *ticket {
+	select {
+	case g.turn <- struct{}{}:
+	default:
+		return nil
+	}
+	defer func() { <-g.turn }()
+	now := time.Now()
+	t := ticket{points: pointsOf(req.Method), resource: resourceOf(call)}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if wait, _ := g.budget.delay(now, t.resource, t.points, patience); wait > 0 {
+		return nil
+	}
+	t.number = g.budget.send(now, t.resource, t.points)
+	return &t
 }
 
 // learnScopes keeps what an answer says of the scopes of its token.
@@ -281,13 +309,14 @@ func readScopes(h http.Header) []string {
 	return append([]string{}, scopes...)
 }
 
-// outlook tells how long a request would wait here, and what is left in percent.
+// outlook tells how long a request would wait here, behind those that do already, and
+// what is left in percent.
 func (g *gate) outlook(call Call, points int, patience time.Duration) (wait time.Duration, left int) {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	resource := resourceOf(call)
-	wait, _ = g.budget.delay(now, resource, points, patience)
+	wait, _ = g.budget.delay(now, resource, g.queued+points, patience)
 	left = 100
 	if w := g.budget.windows[resource]; w != nil && now.Before(w.Reset) {
 		left = w.Remaining * 100 / w.Limit

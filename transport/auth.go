@@ -64,6 +64,7 @@ type login struct {
 	label  string // where the credential came from, to be shown
 	key    string // tells credentials of one source apart; holds no secret
 	sort   TokenKind
+	place  *ticket // what it was let through with already; nil if it has to queue
 }
 
 type loginKind int

@@ -37,6 +37,7 @@ type gate struct {
 	turn  chan struct{} // held by the first in the queue, for whose wait all others wait
 
 	mu      sync.Mutex
+	queued  int // points of those in the queue
 	budget  budget
 	changed chan struct{} // closed when an answer may have changed how long to wait
 }
@@ -107,7 +108,10 @@ func (c *Client) pace(req *http.Request, call Call, how login, attempt int) (*ht
 	g := c.gates.of(keyOf(req, call, how), how.label)
 	var t ticket
 	var waited time.Duration
-	if !call.Free {
+	switch {
+	case how.place != nil:
+		t = *how.place
+	case !call.Free:
 		var err error
 		if t, waited, err = c.enter(g, req, call, how); err != nil {
 			closeBody(req)
@@ -153,6 +157,8 @@ func (c *Client) enter(g *gate, req *http.Request, call Call, how login) (ticket
 	ctx, began := req.Context(), time.Now()
 	t := ticket{points: pointsOf(req.Method), resource: resourceOf(call)}
 	held := false
+	g.queue(t.points)
+	defer g.queue(-t.points)
 	select {
 	case g.turn <- struct{}{}:
 	default:
@@ -190,6 +196,13 @@ func (c *Client) enter(g *gate, req *http.Request, call Call, how login) (ticket
 			return t, 0, err
 		}
 	}
+}
+
+// queue notes that a request with so many points waits, or no longer does.
+func (g *gate) queue(points int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.queued += points
 }
 
 // sleepUnless is sleep that also ends when something changed.

@@ -45,6 +45,17 @@ func KindOf(s Secret) TokenKind {
 	return OtherToken
 }
 
+// Phrase is the kind with its article, for sentences: "an OAuth token".
+func (k TokenKind) Phrase() string {
+	switch k {
+	case Anonymous:
+		return "no token"
+	case OAuthToken, UserToken:
+		return "an " + string(k)
+	}
+	return "a " + string(k)
+}
+
 // HasScopes tells whether tokens of this kind carry OAuth scopes, which GitHub
 // names in its answers. The others have permissions, which it does not tell.
 func (k TokenKind) HasScopes() bool { return k == ClassicToken || k == OAuthToken }

@@ -124,6 +124,7 @@ type Client struct {
 	scopes    sync.Map // []string by credential
 	refused   sync.Map // credentials of a pool that are not taken
 	lastToken sync.Map // the credential of the last call to an API, by host
+	choosing  sync.Mutex
 }
 
 // New returns a client.

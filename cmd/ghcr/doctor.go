@@ -189,7 +189,7 @@ func (d *doctor) lookAtTokens() {
 const tokenPage = "https://github.com/settings/tokens/new?scopes=read:packages,write:packages,delete:packages"
 
 func (d *doctor) lookAtKind(t packages.TokenState) {
-	found := "a " + string(t.Kind)
+	found := t.Kind.Phrase()
 	if t.Account.Login != "" {
 		found += " of " + t.Account.Login
 	}
@@ -354,7 +354,7 @@ func (d *doctor) lookAtDeletion(owner string, apiErr error) {
 	case t.Kind == transport.Anonymous:
 		d.say("delete", healthNo, "nothing can be deleted without a login", "set GHCR_TOKEN, or: ghcr auth login")
 	case t.Kind == transport.FineGrainedToken, t.Kind == transport.UserToken:
-		d.say("delete", healthNo, fmt.Sprintf("a %s cannot delete versions", t.Kind), "use a classic token: "+tokenPage)
+		d.say("delete", healthNo, t.Kind.Phrase()+" cannot delete versions", "use a classic token: "+tokenPage)
 	case len(t.Lacks(transport.ScopeDelete)) > 0:
 		d.say("delete", healthNo, "the token lacks delete:packages", tokenPage)
 	case apiErr != nil && d.severity(apiErr) == healthNo:
