@@ -338,7 +338,7 @@ func (c *copier) trusts(d oci.Digest) bool {
 const putTries = 3
 
 // putManifest puts a manifest whose content was copied. What the target then says
-// that it lacks is copied whatever was believed before
+// that it lacks is asked for anew, whatever was remembered
 // (docs/quirks.md#stale-blob-after-head).
 func (c *copier) putManifest(ctx context.Context, ref string, m *oci.Manifest) error {
 	if c.opts.DryRun {
