@@ -1,6 +1,10 @@
 package ghcr
 
 import (
+	"crypto/rand"
+	"encoding/base32"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -47,6 +51,13 @@ type Options struct {
 	// to undo deletions. It holds no credential. Empty keeps this in memory, and neither
 	// lists nor undo.
 	CacheDir string
+	// UndoDir is where undo files go that have no name of their own; empty is
+	// CacheDir/undo.
+	UndoDir string
+	// Random is where is read what is made up and sent; nil is [crypto/rand.Reader]. One
+	// that gives the same again makes a program do the same again, as the replay of a
+	// recording needs it.
+	Random io.Reader
 	// ChunkSize, in bytes, uploads larger blobs in chunks; zero in one request.
 	// See [registry.Options].
 	ChunkSize int64
@@ -67,6 +78,7 @@ type Client struct {
 
 	mu    sync.Mutex
 	hosts map[string]*registry.Host
+	dice  sync.Mutex // held to read Options.Random
 }
 
 // New returns a client.
@@ -196,6 +208,21 @@ func (c *Client) registryOptions(host string) registry.Options {
 		opts.Rules = registry.GHCR
 	}
 	return opts
+}
+
+// nonce makes up a text that nothing else has.
+func (c *Client) nonce() (string, error) {
+	c.dice.Lock()
+	defer c.dice.Unlock()
+	source := c.opts.Random
+	if source == nil {
+		source = rand.Reader
+	}
+	var b [16]byte
+	if _, err := io.ReadFull(source, b[:]); err != nil {
+		return "", fmt.Errorf("read what is random: %w", err)
+	}
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]), nil
 }
 
 // ParseRef is [oci.ParseRef] with the client's default registry.

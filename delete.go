@@ -23,7 +23,7 @@ type DeleteOptions struct {
 	// IgnoreMissing takes what does not exist for deleted.
 	IgnoreMissing bool
 	// Undo is the file to write that [Client.Restore] reads. If empty it is a new one
-	// in Options.CacheDir, and none without that.
+	// in Options.UndoDir, and none without that.
 	Undo string
 	// Wait is for how long to wait for the Packages API to list what was just pushed;
 	// 30 s if zero.

@@ -134,10 +134,13 @@ func (s *subject) writeUndo(path string, u *Undo) (string, error) {
 		return "", err
 	}
 	if path == "" {
-		if s.client.opts.CacheDir == "" {
+		dir := s.client.opts.UndoDir
+		if dir == "" && s.client.opts.CacheDir == "" {
 			return "", nil
 		}
-		dir := filepath.Join(s.client.opts.CacheDir, "undo")
+		if dir == "" {
+			dir = filepath.Join(s.client.opts.CacheDir, "undo")
+		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return "", err
 		}

@@ -18,7 +18,7 @@ type UntagOptions struct {
 	// IgnoreMissing takes tags that do not exist for removed.
 	IgnoreMissing bool
 	// Undo is the file to write that [Client.Restore] reads. If empty it is a new one
-	// in Options.CacheDir, and none without that.
+	// in Options.UndoDir, and none without that.
 	Undo string
 	// Wait is for how long to wait for the Packages API to show that the tags have
 	// left their images; a minute if zero.

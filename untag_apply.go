@@ -3,7 +3,6 @@ package ghcr
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -180,11 +179,11 @@ const (
 )
 
 // throwaway makes an empty index, which needs no blob to be there.
-func throwaway(item UntagItem) (*oci.Manifest, error) {
+func throwaway(item UntagItem, nonce string) (*oci.Manifest, error) {
 	raw, err := json.Marshal(map[string]any{
 		"schemaVersion": 2, "mediaType": oci.MediaTypeOCIIndex, "manifests": []string{},
 		"annotations": map[string]string{
-			annotationThrowaway: item.Digest.String(), annotationTag: item.Tag, annotationNonce: rand.Text(),
+			annotationThrowaway: item.Digest.String(), annotationTag: item.Tag, annotationNonce: nonce,
 		},
 	})
 	if err != nil {
@@ -201,7 +200,11 @@ func throwawayOf(m *oci.Manifest) (oci.Digest, bool) {
 }
 
 func (u *untagging) putThrowaway(ctx context.Context, item UntagItem) (oci.Digest, error) {
-	m, err := throwaway(item)
+	nonce, err := u.plan.subject.client.nonce()
+	if err != nil {
+		return "", err
+	}
+	m, err := throwaway(item, nonce)
 	if err != nil {
 		return "", err
 	}

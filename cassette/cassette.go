@@ -23,6 +23,8 @@ package cassette
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -139,6 +141,7 @@ type Cassette struct {
 
 	store *store
 	names *names
+	seed  [32]byte
 	rec   *recorder
 	play  *player
 	drift *drifting
@@ -170,6 +173,7 @@ func Open(dir string, opts Options) (*Cassette, error) {
 	known := newSecrets(opts.Secrets)
 	known.environment()
 	c.names = newNames(known, opts.Headers, opts.Query)
+	rand.Read(c.seed[:])
 	if err := c.start(); err != nil {
 		if c.store != nil {
 			err = errors.Join(err, c.store.close())
@@ -236,6 +240,9 @@ func (c *Cassette) start() error {
 		if err != nil {
 			return err
 		}
+		seed, _ := hex.DecodeString(t.manifest.Annotations[AnnotationSeed])
+		c.seed = [32]byte{}
+		copy(c.seed[:], seed)
 		if c.play, err = newPlayer(c.opts, c.store, t, c.names); err != nil {
 			return err
 		}
@@ -249,6 +256,7 @@ func (c *Cassette) start() error {
 		return nil
 	}
 	c.rec = newRecorder(c.opts, c.base, c.store, c.names)
+	c.rec.seed = c.seed
 	if c.play != nil {
 		c.rec.epochs = c.play.epochs
 		for _, e := range c.play.tape.entries {
@@ -308,7 +316,7 @@ func (c *Cassette) CloseIdleConnections() {
 //
 // Errors: all [*MissError] that there were, and [*UnusedError]; [*LeakError] and
 // [oci.ErrIntegrity] for a recording that was not kept because of what is in it;
-// [*DriftError].
+// [ErrEmpty]; [*DriftError].
 func (c *Cassette) Close() error {
 	c.closed.Store(true)
 	return c.close()
@@ -353,6 +361,12 @@ func (c *Cassette) Digest() oci.Digest {
 	}
 	return c.play.tape.descriptor.Digest
 }
+
+// Seed returns what is random in a recording and the same in its replays, for a
+// program that makes up what it sends: let it take that from
+// rand.NewChaCha8(c.Seed()) of math/rand/v2. It is no secret. Of a recording that was
+// recovered it is zero.
+func (c *Cassette) Seed() [32]byte { return c.seed }
 
 // Annotations returns those of the manifest of the cassette that is replayed.
 func (c *Cassette) Annotations() map[string]string {

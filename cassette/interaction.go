@@ -55,9 +55,9 @@ type Request struct {
 	Host   string `json:"host"`
 	Path   string `json:"path"` // escaped
 	Query  string `json:"query,omitempty"`
-	// Auth is how the request was authorized, without any secret: empty, "basic",
-	// "bearer", or for a token that an earlier answer brought "token" with what it
-	// was issued for.
+	// Auth is how the request was authorized, without any secret: empty, "basic" or
+	// "bearer" with the kind of GitHub's token where it is one, as in "bearer (classic)",
+	// or for a token that an earlier answer brought "token" with what it was issued for.
 	Auth   string      `json:"auth,omitempty"`
 	Header http.Header `json:"hdr,omitempty"`
 	Body   Body        `json:"body"`

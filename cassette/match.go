@@ -25,14 +25,15 @@ type index struct {
 	sessions map[string]*node // by the key of the request that opened them
 	orphan   *node            // of sessions that another recording opened
 	items    []*item          // in the order of their start
-	next     int              // the first that was not used, for [OrderStrict]
+	logins   logins
+	next     int // the first that was not used, for [OrderStrict]
 }
 
 type node struct{ edges map[string]*edge }
 
 // edge is a key at a node: its answers, and where a session is after one.
 type edge struct {
-	full    map[string]*queue  // by the request's body
+	full    map[string]*queue  // by the request's body, and besides by that and its login
 	unread  int                // how many are left in full
 	partial map[string][]*item // by as much of the request's body as was read
 	cuts    map[int64]int      // how many are left in partial, by size
@@ -58,7 +59,7 @@ func (n *node) edge(key string) *edge {
 }
 
 func newIndex(entries []*Interaction, order Order, repeat Repeat) *index {
-	x := &index{order: order, repeat: repeat, plain: newNode(), orphan: newNode(), sessions: map[string]*node{}}
+	x := &index{order: order, repeat: repeat, plain: newNode(), orphan: newNode(), sessions: map[string]*node{}, logins: newLogins()}
 	for _, i := range slices.SortedStableFunc(slices.Values(entries), func(a, b *Interaction) int {
 		return cmp.Or(cmp.Compare(a.Time.Start, b.Time.Start), cmp.Compare(a.Seq, b.Seq))
 	}) {
@@ -82,6 +83,7 @@ func newIndex(entries []*Interaction, order Order, repeat Repeat) *index {
 			continue
 		}
 		x.plain.edge(key).add(it)
+		x.logins.add(it)
 		if n := it.opens(); n > 0 && at[n] == nil {
 			at[n] = x.opened(key)
 		}
@@ -127,14 +129,26 @@ func (e *edge) add(it *item) {
 		e.cuts[b.Size]++
 		return
 	}
-	q := e.full[b.key()]
-	if q == nil {
-		q = &queue{byEpoch: map[int][]*item{}}
-		e.full[b.key()] = q
+	for _, key := range it.Request.queues() {
+		q := e.full[key]
+		if q == nil {
+			q = &queue{byEpoch: map[int][]*item{}}
+			e.full[key] = q
+		}
+		q.items = append(q.items, it)
+		q.byEpoch[it.Epoch] = append(q.byEpoch[it.Epoch], it)
 	}
-	q.items = append(q.items, it)
-	q.byEpoch[it.Epoch] = append(q.byEpoch[it.Epoch], it)
 	e.unread++
+}
+
+// queues names those that a request's answer may be in, the best first: that of
+// its very login, and that of all that will do.
+func (r *Request) queues() []string {
+	key := r.Body.key()
+	if scheme, _ := kindOf(r.Auth); scheme != r.login() {
+		return []string{key + " " + scheme, key}
+	}
+	return []string{key}
 }
 
 // queue holds the answers to one request.
@@ -179,10 +193,15 @@ func (x *index) take(e *edge, l *live) *item {
 	if e == nil {
 		return nil
 	}
-	q := e.full[l.request.Body.key()]
+	var q *queue
 	var found *item
-	if q != nil {
-		found = q.peek(l.epoch, x.order)
+	queues := l.request.queues()
+	for _, key := range queues {
+		if q = e.full[key]; q != nil {
+			if found = q.peek(l.epoch, x.order); found != nil {
+				break
+			}
+		}
 	}
 	for size := range e.cuts {
 		key := BodyEmpty
@@ -195,7 +214,8 @@ func (x *index) take(e *edge, l *live) *item {
 		}
 	}
 	if found == nil {
-		if q != nil && (x.repeat == RepeatAny || x.repeat == RepeatSafe && isSafe(l.request.Method)) {
+		free := l.request.Role == roleToken && x.order != OrderStrict
+		if q != nil && (x.repeat == RepeatAny || x.repeat == RepeatSafe && isSafe(l.request.Method) || free) {
 			return q.last
 		}
 		return nil
@@ -209,9 +229,14 @@ func (x *index) take(e *edge, l *live) *item {
 		}
 	}
 	found.used = true
+	x.logins.took(found)
 	if b := &found.Request.Body; !b.Partial {
 		e.unread--
-		q.last = found
+		for _, key := range queues {
+			if q := e.full[key]; q != nil {
+				q.last = found
+			}
+		}
 	} else if e.cuts[b.Size]--; e.cuts[b.Size] == 0 {
 		delete(e.cuts, b.Size)
 	}
@@ -222,7 +247,7 @@ func (x *index) take(e *edge, l *live) *item {
 func (x *index) unused() []*Interaction {
 	var list []*Interaction
 	for _, it := range x.items {
-		if !it.used {
+		if !it.used && (x.order == OrderStrict || !x.logins.excused(it)) {
 			list = append(list, it.Interaction)
 		}
 	}
@@ -233,7 +258,7 @@ func (x *index) unused() []*Interaction {
 // numbers of upload sessions are no part of it.
 func (r *Request) fields() [][2]string {
 	list := [][2]string{
-		{"method", r.Method}, {"host", r.Scheme + "://" + r.Host}, {"path", numberless(r.Path)}, {"query", r.Query}, {"auth", r.Auth},
+		{"method", r.Method}, {"host", r.Scheme + "://" + r.Host}, {"path", numberless(r.Path)}, {"query", r.Query}, {"auth", r.login()},
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		list = append(list, [2]string{name, strings.Join(r.Header[name], ", ")})
@@ -243,9 +268,14 @@ func (r *Request) fields() [][2]string {
 
 func numberless(s string) string { return uploadForm.ReplaceAllLiteralString(s, "{upload}") }
 
-func (r *Request) key() string {
+func (r *Request) key() string { return r.keyWithout("") }
+
+func (r *Request) keyWithout(field string) string {
 	var b strings.Builder
 	for _, f := range r.fields() {
+		if f[0] == field {
+			continue
+		}
 		b.WriteString(f[0])
 		b.WriteByte('=')
 		b.WriteString(f[1])

@@ -66,6 +66,10 @@ func (e *MissError) Error() string {
 	return b.String()
 }
 
+// Permanent tells clients that send a request again when there was no answer that
+// there will be none. Package transport asks for it.
+func (*MissError) Permanent() bool { return true }
+
 // Is makes every MissError an [ErrNotRecorded].
 func (e *MissError) Is(target error) bool { return target == ErrNotRecorded }
 

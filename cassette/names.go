@@ -195,10 +195,11 @@ func (n *names) isSigned(key, v string, learn bool) bool {
 func (n *names) auth(req *http.Request) string {
 	header := req.Header.Get("Authorization")
 	if header == "" {
-		if req.URL.User != nil {
-			return "basic"
+		if req.URL.User == nil {
+			return ""
 		}
-		return ""
+		password, _ := req.URL.User.Password()
+		return withKind("basic", ":"+password)
 	}
 	scheme, value, _ := strings.Cut(header, " ")
 	n.mu.Lock()
@@ -210,7 +211,7 @@ func (n *names) auth(req *http.Request) string {
 	if !authScheme.MatchString(scheme) {
 		return "other"
 	}
-	return scheme
+	return withKind(scheme, value)
 }
 
 var authScheme = regexp.MustCompile(`^[a-z0-9-]{1,20}$`)
@@ -330,7 +331,7 @@ func tokenUse(q *Request, form url.Values) string {
 	query, _ := url.ParseQuery(q.Query)
 	scopes := slices.Concat(query["scope"], form["scope"])
 	slices.Sort(scopes)
-	login := q.Auth
+	login, _ := kindOf(q.Auth)
 	if login == "" && form.Has("grant_type") {
 		login = form.Get("grant_type")
 	}

@@ -33,6 +33,7 @@ type recorder struct {
 	journal *os.File
 	seq     int
 	prev    oci.Digest
+	seed    [32]byte
 	before  time.Duration // of the interactions that were there, when more are added
 	open    map[*exchange]bool
 	err     error // why the recording cannot be kept
@@ -385,15 +386,25 @@ func (r *recorder) seal(ctx context.Context, before []*Interaction) error {
 		return r.store.root.Remove(journalFile) // nothing was added
 	}
 	if len(entries) == 0 {
-		return fmt.Errorf("cassette %s: nothing was recorded: is the cassette in the way of the requests?", r.store.dir)
+		return fmt.Errorf("cassette %s: %w: is the cassette in the way of the requests?", r.store.dir, ErrEmpty)
 	}
-	s := sealing{store: r.store, secrets: r.names.secrets, entries: slices.Concat(before, entries)}
+	s := sealing{store: r.store, secrets: r.names.secrets, entries: slices.Concat(before, entries), seed: r.seed}
 	return s.seal(ctx, r.opts.Origin, time.Now())
 }
+
+// ErrEmpty says that no request was made, so that there is no recording. Test for it
+// with [errors.Is].
+var ErrEmpty = errors.New("nothing was recorded")
 
 // discard takes away what a recording that cannot be kept has written. A cassette
 // that was there before stays.
 func (r *recorder) discard() {
 	r.store.uncreate()
 	r.store.root.Remove(journalFile)
+	for _, dir := range []string{shaDir, blobsDir} {
+		r.store.root.Remove(dir) // if it is empty
+	}
+	if r.store.made {
+		os.Remove(r.store.dir)
+	}
 }

@@ -112,6 +112,11 @@ func (p *player) match(req *http.Request, readAlways bool) (*live, *item, error)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	it := p.index.take(e, l)
+	if it == nil && up == nil && p.opts.Order != OrderStrict {
+		if it = p.index.logins.again(&l.request); it != nil {
+			p.index.logins.took(it)
+		}
+	}
 	if it != nil && up != nil {
 		up.node = e.to
 	}

@@ -152,7 +152,7 @@ func (e *epochs) add(touched []string) {
 }
 
 func touches(r *route, method string, query url.Values, status int, body oci.Digest) []string {
-	if isSafe(method) {
+	if isSafe(method) || isRefusal(status) {
 		return nil
 	}
 	switch r.name {

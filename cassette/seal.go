@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,8 @@ const (
 	AnnotationOrigin = "com.github.llm-dev-ops.cassette.origin"
 	// AnnotationHosts are the hosts that were spoken to.
 	AnnotationHosts = "com.github.llm-dev-ops.cassette.hosts"
+	// AnnotationSeed is [Cassette.Seed], in hexadecimal.
+	AnnotationSeed = "com.github.llm-dev-ops.cassette.seed"
 )
 
 // sealing makes a cassette of a journal and bodies.
@@ -32,6 +35,7 @@ type sealing struct {
 	store   *store
 	secrets *secrets
 	entries []*Interaction
+	seed    [32]byte // zero if it is not known
 }
 
 // seal writes everything, looks for secrets in all of it, and puts the index in
@@ -71,6 +75,9 @@ func (s *sealing) seal(ctx context.Context, origin string, now time.Time) error 
 		AnnotationCreated: now.UTC().Format(time.RFC3339),
 		AnnotationOrigin:  cmp.Or(origin, "live"),
 		AnnotationHosts:   strings.Join(s.hosts(), " "),
+	}
+	if s.seed != [32]byte{} {
+		m.Annotations[AnnotationSeed] = hex.EncodeToString(s.seed[:])
 	}
 	raw, err := marshal(m)
 	if err != nil {

@@ -52,8 +52,9 @@ type store struct {
 	parts atomic.Int64
 	sizes map[oci.Digest]int64 // of bodies, as the manifest has them; nil before it is read
 
+	made    bool // the directory was not there before
 	mu      sync.Mutex
-	created map[string]bool // files that were not there before
+	created map[string]bool // nor were these files
 }
 
 func openStore(dir string) (*store, error) {
@@ -65,6 +66,7 @@ func openStore(dir string) (*store, error) {
 }
 
 func createStore(dir string) (*store, error) {
+	_, missing := os.Lstat(dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -72,6 +74,7 @@ func createStore(dir string) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.made = missing != nil
 	if err := s.onlyCassette(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

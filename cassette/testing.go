@@ -15,9 +15,8 @@ const (
 	EnvMode = "GHCR_CASSETTE_MODE"
 )
 
-// FromEnv opens the cassette that GHCR_CASSETTE names, in the mode that
-// GHCR_CASSETTE_MODE says, or [ModeOnce] if that is empty and [ModeReplay] where CI
-// is set. Where GHCR_CASSETTE is empty, it returns one that sends everything on to
+// FromEnv opens the cassette that GHCR_CASSETTE names, in the mode of [ModeFromEnv]
+// if opts has none. Where GHCR_CASSETTE is empty, it returns one that sends everything on to
 // opts.Base, so that a program can always have one in its chain.
 //
 // Errors: those of [Open].
@@ -27,20 +26,21 @@ func FromEnv(opts Options) (*Cassette, error) {
 		opts.Mode = ModeOff
 		return Open("", opts)
 	}
-	opts.Mode = envMode(opts.Mode)
+	if opts.Mode == "" {
+		opts.Mode = ModeFromEnv(os.Getenv)
+	}
 	return Open(dir, opts)
 }
 
-func envMode(mode Mode) Mode {
-	if mode != "" {
-		return mode
-	}
-	if mode := os.Getenv(EnvMode); mode != "" {
+// ModeFromEnv returns the mode that the environment asks for: that of
+// GHCR_CASSETTE_MODE, or if that is empty [ModeReplay] where CI is set, and
+// [ModeOnce] elsewhere. A test that nobody watches must not go to the network, nor
+// pass by recording what it should be held to.
+func ModeFromEnv(getenv func(string) string) Mode {
+	if mode := getenv(EnvMode); mode != "" {
 		return Mode(mode)
 	}
-	// A test that nobody watches must not go to the network, nor pass by recording
-	// what it should be held to.
-	if ci := os.Getenv("CI"); ci != "" && ci != "false" && ci != "0" {
+	if ci := getenv("CI"); ci != "" && ci != "false" && ci != "0" {
 		return ModeReplay
 	}
 	return ModeOnce
@@ -52,7 +52,9 @@ func envMode(mode Mode) Mode {
 // as with [FromEnv] if opts has none.
 func T(t testing.TB, dir string, opts Options) *Cassette {
 	t.Helper()
-	opts.Mode = envMode(opts.Mode)
+	if opts.Mode == "" {
+		opts.Mode = ModeFromEnv(os.Getenv)
+	}
 	c, err := Open(dir, opts)
 	if err != nil {
 		t.Fatalf("open the cassette: %v", err)

@@ -55,6 +55,8 @@ func transient(err error) bool {
 		return errors.Is(err, io.ErrUnexpectedEOF)
 	}
 	switch {
+	case transport.IsPermanent(err):
+		return false
 	case e.Status == 0, e.Status == http.StatusRequestTimeout, e.Status == http.StatusTooManyRequests:
 		return true
 	}

@@ -134,6 +134,8 @@ func isNetwork(err error) bool {
 	var name *net.DNSError
 	var notTLS tls.RecordHeaderError
 	switch {
+	case IsPermanent(err):
+		return false
 	case errors.Is(err, context.Canceled), errors.As(err, &body), errors.As(err, &certificate),
 		errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return false
@@ -141,6 +143,14 @@ func isNetwork(err error) bool {
 		return !name.IsNotFound
 	}
 	return true
+}
+
+// IsPermanent tells whether a failure will be the same however often it is tried. An
+// Options.Base that is no network says so of its errors by a method Permanent() bool,
+// as package cassette does for what it has not recorded.
+func IsPermanent(err error) bool {
+	var told interface{ Permanent() bool }
+	return errors.As(err, &told) && told.Permanent()
 }
 
 var ghcrRetryAfter = pattern(`retry-after:\s*((?:[0-9.]+(?:ns|us|µs|μs|ms|s|m|h))+)`)

@@ -241,9 +241,16 @@ func TestNotReplayableIsNotRetried(t *testing.T) {
 	})
 }
 
-// TestWhatWillNotPassIsNotRetried: a certificate, or a host that does not exist.
+// permanent is an error of a base that is no network.
+type permanent struct{}
+
+func (permanent) Error() string   { return "not in the recording" }
+func (permanent) Permanent() bool { return true }
+
+// TestWhatWillNotPassIsNotRetried: a certificate, a host that does not exist, or what
+// is no network and says so.
 func TestWhatWillNotPassIsNotRetried(t *testing.T) {
-	for _, cause := range []error{&tls.CertificateVerificationError{Err: errors.New("unknown authority")}, &net.DNSError{Err: "no such host", IsNotFound: true}} {
+	for _, cause := range []error{&tls.CertificateVerificationError{Err: errors.New("unknown authority")}, &net.DNSError{Err: "no such host", IsNotFound: true}, permanent{}} {
 		tries := 0
 		c, err := transport.New(transport.Options{Base: roundTripper(func(*http.Request) (*http.Response, error) { tries++; return nil, cause })})
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -31,16 +32,24 @@ type app struct {
 	getenv         func(string) string
 	flags          flags
 
-	made   *ghcr.Client
-	logins *ghcr.Logins
-	sim    *ghcrtest.Server
-	tables bool // print as on a terminal wherever stdout leads
-	asks   bool // ask as on a terminal wherever stdin comes from
+	network http.RoundTripper // nil is the real one
+
+	made     *ghcr.Client
+	logins   *ghcr.Logins
+	sim      *ghcrtest.Server
+	tape     *taping
+	lent     bool // the cassette is another run's, which closes it
+	emulated bool // what it speaks to is an emulator of its own
+	ran      bool // the command itself was reached
+	tables   bool // print as on a terminal wherever stdout leads
+	asks     bool // ask as on a terminal wherever stdin comes from
 }
 
 // flags are those that every command has.
 type flags struct {
 	sim       string
+	record    string
+	replay    string
 	registry  string
 	api       string
 	plainHTTP bool
@@ -62,9 +71,12 @@ func (a *app) root() *cobra.Command {
 on other OCI registries. With --sim DIR every command works on an emulated GHCR
 whose state is kept in DIR: no account and no network.`,
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.flags.check() },
-		RunE:              func(cmd *cobra.Command, args []string) error { return cmd.Help() },
-		Args:              noCommand,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.ran = true
+			return errors.Join(a.flags.check(), a.checkTape(cmd))
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+		Args: noCommand,
 	}
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
@@ -74,6 +86,8 @@ whose state is kept in DIR: no account and no network.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.sim, "sim", "", "work on an emulated GHCR whose state is kept in `DIR`")
+	f.StringVar(&a.flags.record, "record", "", "record what is sent and answered, without secrets, in `DIR` (env GHCR_CASSETTE)")
+	f.StringVar(&a.flags.replay, "replay", "", "answer from the recording in `DIR`, without network and login")
 	f.StringVar(&a.flags.registry, "registry", "", "default registry `HOST`, taken to be a GHCR (env GHCR_REGISTRY)")
 	f.StringVar(&a.flags.api, "api", "", "`URL` of the REST API that goes with the registry (env GHCR_API_URL)")
 	f.BoolVar(&a.flags.plainHTTP, "plain-http", false, "speak HTTP to loopback hosts")
@@ -210,8 +224,12 @@ func (a *app) options() (ghcr.Options, error) {
 		PlainHTTP: a.flags.plainHTTP,
 		UserAgent: "ghcr/" + version(),
 		CacheDir:  a.cacheDir(),
+		Base:      a.network,
 		MaxWait:   a.flags.maxWait,
 		Observer:  waitTeller{a},
+	}
+	if err := a.openTape(); err != nil {
+		return opts, err
 	}
 	if a.logins == nil {
 		a.logins = &ghcr.Logins{Registry: host, Getenv: a.getenv}
@@ -219,7 +237,7 @@ func (a *app) options() (ghcr.Options, error) {
 	if a.flags.debug {
 		opts.Logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	if a.flags.sim != "" {
+	if a.flags.sim != "" && !a.replays() {
 		if a.flags.plainHTTP || host != "" || opts.API != "" {
 			return opts, usage("--sim excludes --registry, --api and --plain-http: the emulator is no host")
 		}
@@ -230,7 +248,11 @@ func (a *app) options() (ghcr.Options, error) {
 	if a.flags.plainHTTP && host != "" && !transport.IsLoopback(host) {
 		return opts, usage("--plain-http with %s: only a loopback host may be spoken to without TLS; use https", host)
 	}
+	a.through(&opts)
 	opts.Credentials = a.logins
+	if a.replays() {
+		opts.Credentials = standIn{a.tape.Cassette}
+	}
 	return opts, nil
 }
 

@@ -22,7 +22,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: `Push, list, copy, retag, untag, delete, restore and pull back a real image for two
 platforms, with its attestations and a signature, on an emulated GHCR that is thrown
 away afterwards. Each command is printed with its real output. No network and no
-account.`,
+account. With --record its commands share one cassette, from which --replay shows it
+again without the emulator.`,
 		Example: "  ghcr demo",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context()) },
@@ -41,6 +42,10 @@ func (a *app) demo(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	a.emulated = true
+	if err := a.openTape(); err != nil {
+		return err
+	}
 	image := demoImage()
 	if err := image.WriteLayout(filepath.Join(dir, "build"), "v1"); err != nil {
 		return err
@@ -90,7 +95,10 @@ func (a *app) demoRun(ctx context.Context, dir string, step demoStep) error {
 		fmt.Fprintf(a.stdout, "\n# %s\n", step.why)
 	}
 	fmt.Fprintf(a.stdout, "$ ghcr %s\n", strings.Join(step.args, " "))
-	given := []string{"--sim", filepath.Join(dir, "sim")}
+	var given []string
+	if !a.replays() {
+		given = []string{"--sim", filepath.Join(dir, "sim")}
+	}
 	for _, arg := range step.args {
 		for _, scheme := range []string{"oci:", "docker-archive:"} {
 			if rest, ok := strings.CutPrefix(arg, scheme); ok {
@@ -103,7 +111,7 @@ func (a *app) demoRun(ctx context.Context, dir string, step demoStep) error {
 		given = append(given, arg)
 	}
 	out := withoutDir(a.stdout, dir)
-	typed := &app{stdin: strings.NewReader(""), stdout: out, stderr: out, getenv: a.getenv, tables: true}
+	typed := &app{stdin: strings.NewReader(""), stdout: out, stderr: out, getenv: a.getenv, tables: true, network: a.network, tape: a.tape, lent: true}
 	if code := typed.run(ctx, given); code != 0 {
 		return fmt.Errorf("demo: ghcr %s ended with exit code %d", step.args[0], code)
 	}

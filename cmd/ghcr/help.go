@@ -85,6 +85,9 @@ REGISTRY_AUTH_FILE                   login file, before all others
 DOCKER_CONFIG                        directory of docker's config.json, in place of ~/.docker
 XDG_RUNTIME_DIR, XDG_CONFIG_HOME     where containers/auth.json is looked for
 XDG_CACHE_HOME                       where is kept what saves requests, and what it takes to restore
+GHCR_CASSETTE                        recording to make or replay, as --record and --replay
+GHCR_CASSETTE_MODE                   record, replay, once (record what is not there yet; replay where
+                                     CI is set), append, drift, passthrough or off
 HTTPS_PROXY, NO_PROXY                proxies
 SSL_CERT_FILE                        certificates to trust
 NO_COLOR, CLICOLOR, CLICOLOR_FORCE   colour
@@ -93,7 +96,7 @@ CI                                   no progress bars
 GITHUB_ACTIONS                       errors are annotations too`},
 		{"exit-codes", "What the exit codes mean", `
 0    done
-1    failure
+1    failure; also a replay that is not as it was recorded
 2    bad input: a malformed reference, an unknown flag, a broken layout or archive
 3    some of several things were done
 4    login or permission

@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
+	"github.com/llm-dev-ops/ghcr/cassette"
 	"github.com/llm-dev-ops/ghcr/transport"
 )
 
@@ -38,7 +39,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := a.closeTape(ctx, root.ExecuteContext(ctx))
 	err = errors.Join(err, a.close())
 	if err == nil {
 		return 0
@@ -72,7 +73,11 @@ var errFindings = errors.New("not all is well")
 
 func exitCode(err error) int {
 	var partial *ghcr.PartialError
+	var unused *cassette.UnusedError
 	switch {
+	case errors.Is(err, cassette.ErrNotRecorded), errors.As(err, &unused):
+		// Before all others: it says nothing about what the command is for.
+		return exitFailure
 	case errors.Is(err, errFindings):
 		return exitFindings
 	case errors.Is(err, errPartly), errors.As(err, &partial):
@@ -94,7 +99,10 @@ func exitCode(err error) int {
 
 // report prints an error and what to do about it.
 func (a *app) report(err error) {
-	text, hint := err.Error(), ghcr.Hint(err)
+	text, hint, ok := a.tapeError(err)
+	if !ok {
+		text, hint = err.Error(), ghcr.Hint(err)
+	}
 	if a.flags.json.set {
 		a.reportJSON(err, text, hint)
 		return
