@@ -216,10 +216,13 @@ func (c *Cassette) start() error {
 		switch {
 		case c.mode == ModeReplay || c.mode == ModeDrift:
 			if err == nil && c.store.unsealed() {
-				return c.store.broken("its recording did not end well; recover it (cassette.Recover) or record again")
+				return c.store.broken("its recording did not end well; recover it (cassette.Recover, ghcr tape recover) or record again")
 			}
 			if err == nil {
 				_, err = c.store.find()
+			}
+			if errors.Is(err, oci.ErrInvalid) {
+				return err
 			}
 			return oci.Invalid("cassette %s: %w", c.dir, err)
 		case c.store != nil:
@@ -229,7 +232,7 @@ func (c *Cassette) start() error {
 			return err
 		}
 		if c.mode == ModeOnce && c.store.unsealed() {
-			return c.store.broken("its recording did not end well; recover it (cassette.Recover) or record again")
+			return c.store.broken("its recording did not end well; recover it (cassette.Recover, ghcr tape recover) or record again")
 		}
 		c.mode = map[Mode]Mode{ModeOnce: ModeRecord, ModeAppend: ModeRecord, ModeRecord: ModeRecord}[c.mode]
 	} else if c.mode == ModeOnce {

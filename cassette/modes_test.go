@@ -226,7 +226,7 @@ func TestRecover(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := os.ReadFile(filepath.Join(killed, "journal.ndjson"))
+	whole, err := os.ReadFile(filepath.Join(killed, "interactions.ndjson"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestRecover(t *testing.T) {
 		if err := os.CopyFS(dir, os.DirFS(killed)); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "journal.ndjson"), whole[:cut], 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "interactions.ndjson"), whole[:cut], 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := cassette.Open(dir, cassette.Options{}); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "recover") {

@@ -32,7 +32,7 @@ const (
 const (
 	layoutFile  = "oci-layout"
 	indexFile   = "index.json"
-	journalFile = "journal.ndjson" // of a recording that is not sealed
+	journalFile = "interactions.ndjson" // of a recording that is not sealed
 	blobsDir    = "blobs"
 	shaDir      = blobsDir + "/sha256"
 	tempPrefix  = ".part-"

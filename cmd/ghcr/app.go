@@ -41,6 +41,7 @@ type app struct {
 	lent     bool // the cassette is another run's, which closes it
 	emulated bool // what it speaks to is an emulator of its own
 	ran      bool // the command itself was reached
+	onTape   bool // it works on a cassette, and the environment's may be that one
 	tables   bool // print as on a terminal wherever stdout leads
 	asks     bool // ask as on a terminal wherever stdin comes from
 }
@@ -73,6 +74,7 @@ whose state is kept in DIR: no account and no network.`,
 		SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.ran = true
+			a.onTape = cmd.HasParent() && cmd.Parent().Name() == "tape"
 			return errors.Join(a.flags.check(), a.checkTape(cmd))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
@@ -106,7 +108,7 @@ whose state is kept in DIR: no account and no network.`,
 		a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.checkCommand(), a.sizeCommand(), a.catCommand(),
 		a.manifestCommand(), a.blobCommand(), a.referrersCommand(),
 		a.authCommand(), a.limitsCommand(), a.doctorCommand(), a.apiCommand(),
-		a.serveCommand(), a.demoCommand(), a.versionCommand(), completionCommand(),
+		a.serveCommand(), a.demoCommand(), a.tapeCommand(), a.versionCommand(), completionCommand(),
 	)
 	for _, topic := range helpTopics() {
 		root.AddCommand(topic)

@@ -224,6 +224,7 @@ func TestExamplesRun(t *testing.T) {
 	if err := os.WriteFile("layer.tar.gz", []byte("layer"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	makeTapes(t)
 	// What cannot run here: it serves for ever, needs a network or a shell, reads a file
 	// that the image lacks, or names a blob or a version that nobody has.
 	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "#1234"}

@@ -52,7 +52,7 @@ func (a *app) tapeWish() (tapeWish, error) {
 		w = tapeWish{dir: a.flags.record, mode: cassette.ModeRecord, name: "--record"}
 	case a.flags.replay != "":
 		w = tapeWish{dir: a.flags.replay, mode: cassette.ModeReplay, name: "--replay"}
-	case a.getenv(cassette.EnvDir) != "":
+	case a.getenv(cassette.EnvDir) != "" && !a.onTape:
 		w = tapeWish{dir: a.getenv(cassette.EnvDir), mode: cassette.ModeFromEnv(a.getenv), name: cassette.EnvDir}
 	default:
 		return w, nil
@@ -88,7 +88,7 @@ func (a *app) openTape() error {
 		opts.Origin = "emulator"
 	}
 	if t.Cassette, err = cassette.Open(w.dir, opts); err != nil {
-		return fmt.Errorf("%s: %w", w.name, err)
+		return fmt.Errorf("%s: %w", w.name, damaged(err))
 	}
 	t.random = rand.NewChaCha8(t.Seed())
 	if t.dir, err = os.MkdirTemp("", "ghcr-tape-*"); err != nil {
@@ -197,6 +197,8 @@ func (a *app) tapeError(err error) (text, hint string, ok bool) {
 	var miss *cassette.MissError
 	var unused *cassette.UnusedError
 	var leak *cassette.LeakError
+	var damage *damageError
+	var found *leakFound
 	switch {
 	case errors.As(err, &miss):
 		return miss.Error(), "the command does what it did not do when it was recorded: give the same arguments and flags, or record again with --record", true
@@ -213,6 +215,10 @@ func (a *app) tapeError(err error) (text, hint string, ok bool) {
 		return b.String(), "the command does less than when it was recorded: give the same arguments and flags, or record again with --record", true
 	case a.replays() && errors.Is(err, ghcr.ErrIntegrity):
 		return err.Error(), "the cassette is damaged: ghcr tape verify " + a.tape.where + " says how", true
+	case errors.As(err, &damage):
+		return err.Error(), "record it again, or pull it again from where it was pushed", true
+	case errors.As(err, &found):
+		return err.Error(), "ghcr tape redact takes it out of texts, with --secret if it has no known form", true
 	case errors.As(err, &leak):
 		return fmt.Sprintf("%s holds %s: nothing was kept of the recording", leak.Where, leak.What), "keep the secret out of what is sent and received: a layer that holds one should not be in a registry either", true
 	}

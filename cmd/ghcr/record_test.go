@@ -191,7 +191,7 @@ func TestTapeFlags(t *testing.T) {
 		{"", []string{"version", "--record", "a"}, exitUsage, "sent no requests"},
 		{"", []string{"serve", "--record", "a"}, exitUsage, "serve sends no requests"},
 		{"", []string{"ls", "acme", "--replay", "tape"}, 0, ""},
-		{"", []string{"ls", "acme", "--replay", "tape@sha256:" + strings.Repeat("0", 64)}, exitUsage, "want sha256:00000"},
+		{"", []string{"ls", "acme", "--replay", "tape@sha256:" + strings.Repeat("0", 64)}, exitIntegrity, "want sha256:00000"},
 		{"", []string{"ls", "other", "--replay", "tape"}, exitFailure, "was not recorded"},
 		{"", []string{"digest", "acme/app:v1", "--replay", "tape"}, exitFailure, "nothing like it"},
 		{"tape", []string{"ls", "acme"}, 0, ""},

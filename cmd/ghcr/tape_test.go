@@ -1,0 +1,83 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/llm-dev-ops/ghcr/cassette"
+)
+
+// makeTapes makes what the examples of the tape commands work on.
+func makeTapes(t *testing.T) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"pull", "acme/app:v1.2.3", "oci:taped", "--record", "tape"}, {"ls", "acme/app", "--record", "other"},
+		{"tape", "push", "tape", "acme/tapes:pull"},
+	} {
+		if code, _, stderr := runSim(t, "box", args...); code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	crash(t, "crashed")
+}
+
+// crash leaves a recording that nobody seals.
+func crash(t *testing.T, dir string) {
+	t.Helper()
+	c, err := cassette.Open(dir, cassette.Options{Mode: cassette.ModeRecord, Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusNoContent, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodGet, "https://ghcr.io/v2/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.RoundTrip(req); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTapeRecover: what was written of a recording before its program ended is kept.
+func TestTapeRecover(t *testing.T) {
+	t.Chdir(t.TempDir())
+	crash(t, "crashed")
+	if code, _, stderr := runOff(t, "tape", "verify", "crashed"); code != exitUsage {
+		t.Errorf("before: exit code %d\n%s", code, stderr)
+	}
+	if code, _, stderr := runOff(t, "ls", "acme", "--replay", "crashed"); code != exitUsage || !strings.Contains(stderr, "ghcr tape recover") {
+		t.Errorf("replayed: exit code %d\n%s", code, stderr)
+	}
+	code, stdout, stderr := runOff(t, "tape", "recover", "crashed")
+	if code != 0 || !strings.HasPrefix(stdout, "sha256:") || !strings.Contains(stderr, "1 interaction") {
+		t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if code, out, stderr := runOff(t, "tape", "verify", "crashed"); code != 0 || out != stdout {
+		t.Errorf("after: exit code %d\n%s%s", code, out, stderr)
+	}
+}
+
+// TestTapeKeepsAwayFromItself: the cassette of the environment is not written while it
+// is looked at.
+func TestTapeKeepsAwayFromItself(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if code, _, stderr := runSim(t, "box", "ls", "acme", "--record", "tape"); code != 0 {
+		t.Fatal(stderr)
+	}
+	before, err := os.ReadFile("tape/index.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &app{stdin: strings.NewReader(""), stdout: new(strings.Builder), stderr: new(strings.Builder), getenv: func(name string) string {
+		return map[string]string{"GHCR_CASSETTE": "tape", "GHCR_CASSETTE_MODE": "record"}[name]
+	}}
+	if code := a.run(t.Context(), []string{"--sim", "box", "tape", "push", "tape", "acme/tapes:v1"}); code != 0 {
+		t.Fatal(a.stderr)
+	}
+	if after, err := os.ReadFile("tape/index.json"); err != nil || string(after) != string(before) {
+		t.Errorf("it was changed: %s, %v", after, err)
+	}
+}
