@@ -53,7 +53,7 @@ func withKind(scheme, value string) string {
 func kindOf(auth string) (scheme, kind string) {
 	scheme, kind, ok := strings.Cut(strings.TrimSuffix(auth, ")"), " (")
 	known := slices.ContainsFunc(tokenKinds, func(k struct{ name, prefix string }) bool { return k.name == kind })
-	if !ok || !known && kind != anonymousKind || scheme == "token" && kind == anonymousKind {
+	if !ok || scheme == "token" || !known && kind != anonymousKind {
 		return auth, ""
 	}
 	return scheme, kind

@@ -211,6 +211,9 @@ func (n *names) auth(req *http.Request) string {
 	if !authScheme.MatchString(scheme) {
 		return "other"
 	}
+	if scheme == "token" {
+		scheme = "bearer" // GitHub's API has two names for one thing
+	}
 	return withKind(scheme, value)
 }
 

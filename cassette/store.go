@@ -104,8 +104,14 @@ func (s *store) close() error { return s.root.Close() }
 
 // broken is for what no retry will mend.
 func (s *store) broken(format string, args ...any) error {
-	return oci.Invalid("cassette %s: %w", s.dir, fmt.Errorf(format, args...))
+	return &brokenError{oci.Invalid("cassette %s: %w", s.dir, fmt.Errorf(format, args...))}
 }
+
+// brokenError is permanent, as a [*MissError] is.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error { return e.error }
+func (*brokenError) Permanent() bool { return true }
 
 func (s *store) list(dir string) ([]string, error) {
 	f, err := s.root.Open(dir)

@@ -222,8 +222,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 // resume opens the blob again at the byte that was reached.
 func (b *blobReader) resume(cause error) error {
 	b.body.Close()
-	if errors.Is(cause, oci.ErrIntegrity) || transport.IsPermanent(cause) {
-		// What lies below is no network, and knows its content to be wrong.
+	if hopeless(cause) {
 		return fmt.Errorf("get blob %s: %w", b.repo.target(b.desc.Digest.String()), cause)
 	}
 	for {

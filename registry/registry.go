@@ -211,7 +211,7 @@ func (r *Repository) read(ctx context.Context, limit int64, q request) (*http.Re
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
-		if try == resumes {
+		if try == resumes || hopeless(err) {
 			return nil, nil, fmt.Errorf("%s %s: %w", q.call.Op, q.call.Target, err)
 		}
 		if err := pause(ctx, try); err != nil {

@@ -63,6 +63,12 @@ func transient(err error) bool {
 	return e.Status >= 500
 }
 
+// hopeless tells a read that would fail again: what lies below is no network, and
+// knows that it has other content.
+func hopeless(err error) bool {
+	return errors.Is(err, oci.ErrIntegrity) || transport.IsPermanent(err)
+}
+
 func isExchange(err error) bool {
 	var e *transport.Error
 	return errors.As(err, &e)

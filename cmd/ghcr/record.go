@@ -204,7 +204,11 @@ func (a *app) tapeError(err error) (text, hint string, ok bool) {
 		return miss.Error(), "the command does what it did not do when it was recorded: give the same arguments and flags, or record again with --record", true
 	case errors.As(err, &unused):
 		var b strings.Builder
-		fmt.Fprintf(&b, "%s were not made again:", plural(len(unused.Interactions), "recorded request"))
+		were := "were"
+		if len(unused.Interactions) == 1 {
+			were = "was"
+		}
+		fmt.Fprintf(&b, "%s %s not made again:", plural(len(unused.Interactions), "recorded request"), were)
 		for n, i := range unused.Interactions {
 			if n == 10 {
 				fmt.Fprintf(&b, "\n  and %d more", len(unused.Interactions)-n)
@@ -218,7 +222,7 @@ func (a *app) tapeError(err error) (text, hint string, ok bool) {
 	case errors.As(err, &damage):
 		return err.Error(), "record it again, or pull it again from where it was pushed", true
 	case errors.As(err, &found):
-		return err.Error(), "ghcr tape redact takes it out of texts, with --secret if it has no known form", true
+		return err.Error(), "ghcr tape redact takes it out of texts, with --secrets if it has no known form", true
 	case errors.As(err, &leak):
 		return fmt.Sprintf("%s holds %s: nothing was kept of the recording", leak.Where, leak.What), "keep the secret out of what is sent and received: a layer that holds one should not be in a registry either", true
 	}

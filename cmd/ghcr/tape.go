@@ -28,6 +28,7 @@ pulled, signed, and pinned by its digest.`,
 	}
 	cmd.AddCommand(
 		a.tapeShowCommand(), a.tapeVerifyCommand(), a.tapeRecoverCommand(), a.tapePushCommand(), a.tapePullCommand(),
+		a.tapeDiffCommand(), a.tapeRedactCommand(), a.tapeExportCommand(), a.tapeImportCommand(), a.tapeSeedCommand(),
 	)
 	return cmd
 }
@@ -119,7 +120,7 @@ func (a *app) printTape(t tapeSummary) error {
 	if !a.flags.quiet && !a.flags.json.set {
 		text := fmt.Sprintf("%s, %s (%s)", plural(t.Interactions, "interaction"), plural(t.Bodies, "file"), size(t.Size))
 		if t.Elided > 0 {
-			text += fmt.Sprintf(", %s elsewhere", plural(t.Elided, "more"))
+			text += fmt.Sprintf(", %d more by digest alone", t.Elided)
 		}
 		if t.Created != nil {
 			text += ", recorded " + t.Created.Format(time.RFC3339)
