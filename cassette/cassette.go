@@ -18,7 +18,8 @@
 // digest stands for all of it.
 //
 // Start reading at cassette.go; record.go and replay.go are the two ways through,
-// names.go is what both share, and match.go finds the answer to a request.
+// names.go is what both share, match.go finds the answer to a request, and login.go
+// says what of a login is left to chance.
 package cassette
 
 import (
@@ -70,7 +71,8 @@ var modes = []Mode{ModeReplay, ModeRecord, ModeOnce, ModeAppend, ModeDrift, Mode
 type Order int
 
 // The orders. Requests that differ may come in any order, except with
-// [OrderStrict].
+// [OrderStrict], and only that holds a program to the steps of its login: the others
+// give refusals and tokens as often as they are asked for.
 const (
 	// OrderPerKey gives the answers to equal requests in the order in which they were
 	// recorded, and takes requests of one upload session in their order. It holds

@@ -41,7 +41,7 @@ type app struct {
 	lent     bool // the cassette is another run's, which closes it
 	emulated bool // what it speaks to is an emulator of its own
 	ran      bool // the command itself was reached
-	onTape   bool // it works on a cassette, and the environment's may be that one
+	untaped  bool // no cassette of the environment, since it may be what is worked on
 	tables   bool // print as on a terminal wherever stdout leads
 	asks     bool // ask as on a terminal wherever stdin comes from
 }
@@ -74,7 +74,7 @@ whose state is kept in DIR: no account and no network.`,
 		SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.ran = true
-			a.onTape = cmd.HasParent() && cmd.Parent().Name() == "tape"
+			a.untaped = cmd.HasParent() && cmd.Parent().Name() == "tape"
 			return errors.Join(a.flags.check(), a.checkTape(cmd))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
@@ -396,6 +396,8 @@ func (a *app) completeTags(cmd *cobra.Command, _ []string, typed string) ([]stri
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
 	defer cancel()
+	// What is asked here is no part of what is to be recorded.
+	a.flags.record, a.flags.replay, a.untaped = "", "", true
 	repo, _, err := a.repository(name, true)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError

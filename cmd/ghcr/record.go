@@ -52,7 +52,7 @@ func (a *app) tapeWish() (tapeWish, error) {
 		w = tapeWish{dir: a.flags.record, mode: cassette.ModeRecord, name: "--record"}
 	case a.flags.replay != "":
 		w = tapeWish{dir: a.flags.replay, mode: cassette.ModeReplay, name: "--replay"}
-	case a.getenv(cassette.EnvDir) != "" && !a.onTape:
+	case a.getenv(cassette.EnvDir) != "" && !a.untaped:
 		w = tapeWish{dir: a.getenv(cassette.EnvDir), mode: cassette.ModeFromEnv(a.getenv), name: cassette.EnvDir}
 	default:
 		return w, nil

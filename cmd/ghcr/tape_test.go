@@ -84,3 +84,28 @@ func TestTapeKeepsAwayFromItself(t *testing.T) {
 		t.Errorf("it was changed: %s, %v", after, err)
 	}
 }
+
+// TestCompletionIsNotRecorded: what is asked while a command is typed does not get into
+// its recording, nor into that of the environment.
+func TestCompletionIsNotRecorded(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := demoImage().WriteLayout("build", "v1"); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := runSim(t, "box", "push", "oci:build:v1", "acme/app:v1"); code != 0 {
+		t.Fatal(stderr)
+	}
+	for _, mode := range []string{"record", "once", "replay"} {
+		var out strings.Builder
+		a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: new(strings.Builder), getenv: func(name string) string {
+			return map[string]string{"GHCR_CASSETTE": "tape", "GHCR_CASSETTE_MODE": mode}[name]
+		}}
+		a.run(t.Context(), []string{"__complete", "--sim", "box", "pull", "--record", "tape", "acme/app:"})
+		if !strings.Contains(out.String(), "acme/app:v1") {
+			t.Errorf("%s: got %s", mode, out.String())
+		}
+		if _, err := os.Stat("tape"); err == nil {
+			t.Errorf("%s: it was recorded", mode)
+		}
+	}
+}
