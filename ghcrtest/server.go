@@ -90,6 +90,7 @@ type Server struct {
 	tokens      map[string]*grant
 	sessions    map[string]*session
 	faults      []*Fault
+	states      map[string]string // of faults, by their name
 	fired       []FaultRecord
 	log         []*Request
 	noLog       bool
@@ -272,6 +273,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	r.Body = x.body
 	s.begin(x)
 	defer s.finish(x)
+	defer x.w.end()
 	if x.role == RoleAPI {
 		defer x.occupy()()
 	}
