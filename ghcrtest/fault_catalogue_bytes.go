@@ -49,8 +49,8 @@ func uploadFaults() []Entry {
 			[]Fault{with(commit, func(f *Fault) { f.Drain, f.Break, f.Reset = true, true, true })}},
 		{"F17", "the tag moves between the read and the write", "read again after the write", []string{"sigstore/cosign#4641"},
 			[]Fault{with(put, func(f *Fault) { f.Action = ActionMoveTag })}},
-		{"F17.lost", "somebody else rewrites the tag after the write", "read again, and write again what was lost", []string{"sigstore/cosign#4641"}, []Fault{
-			with(put, func(f *Fault) { f.Set = "written" }),
+		{"F17.lost", "somebody else rewrites the referrers' tag after it was written, a PUT after that of the manifest", "read again, and write again what was lost", []string{"sigstore/cosign#4641"}, []Fault{
+			with(put, func(f *Fault) { f.After, f.Set = 1, "written" }),
 			{Route: RouteManifest, Method: http.MethodGet, If: "written", Action: ActionMoveTag},
 		}},
 	}
