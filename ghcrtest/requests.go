@@ -2,6 +2,7 @@ package ghcrtest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -11,7 +12,7 @@ type Request struct {
 	Route  string `json:"route"`
 	Method string `json:"method"`
 	Path   string `json:"path"`
-	Query  string `json:"query,omitempty"` // without the values of signatures
+	Query  string `json:"query,omitempty"` // without the values of what may be a secret
 	// Repo and Ref are in the Packages API the package, or for lists of them the owner;
 	// and the version's id.
 	Repo     string `json:"repo,omitempty"`
@@ -29,14 +30,23 @@ type Request struct {
 // maxLog bounds the log of requests.
 const maxLog = 1 << 16
 
+// toldParameters are those of queries that the log shows the values of. Others, such
+// as signatures, may be secrets.
+var toldParameters = []string{
+	"n", "last", "digest", "mount", "from", "artifactType", "scope", "service", "account",
+	"page", "per_page", "state", "package_type", "visibility", "se", "sp", "spr", "sr", "sv",
+}
+
 // begin enters a request into the log.
 func (s *Server) begin(x *exchange) {
 	if s.noLog {
 		return
 	}
 	query := x.r.URL.Query()
-	if query.Has("sig") {
-		query.Set("sig", "redacted")
+	for name := range query {
+		if !slices.Contains(toldParameters, name) {
+			query[name] = []string{"redacted"}
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,6 +66,9 @@ type Options struct {
 	Public []string
 	// Seed makes tokens, upload sessions and request ids the same in every run.
 	Seed uint64
+	// Admin serves what changes the server itself under /_sim/: docs/emulator.md has the
+	// list. It is for whoever may connect, but not for web pages.
+	Admin bool
 	// NoLog turns the log of requests off, for servers that run for long.
 	NoLog bool
 }
@@ -81,6 +84,10 @@ type Server struct {
 	contents *contents
 	journal  *journal
 	pipe     pipeFront
+
+	atFirst      []Package     // that Reset sets up again
+	aheadAtFirst time.Duration // of the clock
+	sim          http.Handler  // of what is under /_sim/; nil is off
 
 	closing chan struct{}  // closed when the server is
 	serving sync.WaitGroup // requests; added to under mu, and not once closing is closed
@@ -145,6 +152,10 @@ func New(opts Options) (*Server, error) {
 	packages := opts.Packages
 	for _, repo := range opts.Public {
 		packages = append(slices.Clip(packages), Package{Name: repo, Visibility: Public})
+	}
+	s.atFirst, s.aheadAtFirst = packages, opts.Ahead
+	if opts.Admin {
+		s.sim = s.adminHandler()
 	}
 	for _, p := range packages {
 		if err := s.setUp(p); err != nil {
@@ -265,6 +276,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.serving.Done()
+	if strings.HasPrefix(r.URL.Path, adminPrefix) {
+		s.serveAdmin(w, r)
+		return
+	}
 	x := s.route(r)
 	x.server, x.w, x.r = s, &responseWriter{ResponseWriter: w}, r
 	x.w.Header().Set("X-GitHub-Request-Id", s.requestID())
