@@ -1,6 +1,8 @@
 package ghcrtest_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net/http"
@@ -357,4 +359,37 @@ func TestStaleListsEnd(t *testing.T) {
 			t.Errorf("%d rows when the fault is gone", n)
 		}
 	})
+}
+
+// TestFaultOfFramingOverHTTP2, which has no such framing: it does not happen, and the
+// log does not say that it did.
+func TestFaultOfFramingOverHTTP2(t *testing.T) {
+	server, err := ghcrtest.New(ghcrtest.Options{Open: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	l, err := server.Listen("127.0.0.1:0", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(l.CA())
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	server.Inject(ghcrtest.Fault{Status: 200, Body: "whole", Malformed: true}, ghcrtest.Fault{Dribble: time.Hour})
+	for range 2 {
+		resp, err := (&http.Client{Transport: transport}).Get(l.URL() + "/v2/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.ProtoMajor != 2 {
+			t.Errorf("%s: %v", resp.Proto, err)
+		}
+		resp.Body.Close()
+	}
+	if log := server.Faults(); len(log) != 0 {
+		t.Errorf("the log says %+v", log)
+	}
 }

@@ -14,7 +14,7 @@
 // "/api/v3" of a socket, and at [APIHost] of the transport; it shows the same rows
 // as the registry. [Quirks] has a switch for each
 // departure, [Server.Inject] makes things go wrong, and [Server.Requests] tells
-// what was asked.
+// what was asked. [Catalogue] has the faults that are known of GHCR.
 package ghcrtest
 
 import (
