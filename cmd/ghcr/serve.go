@@ -106,6 +106,9 @@ the known faults and that API.`,
 			} else if len(opts.Accounts) > 0 {
 				login = ""
 			}
+			if admin {
+				login += ", admin API at /_sim/"
+			}
 			if tls {
 				ca, err := writeCA(l.CA())
 				if err != nil {
