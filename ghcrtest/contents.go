@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +86,24 @@ func (c *contents) close() error {
 		return nil
 	}
 	return os.RemoveAll(c.dir)
+}
+
+// retain drops all content but this.
+func (c *contents) retain(these map[oci.Digest]bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.small, func(d oci.Digest, _ []byte) bool { return !these[d] })
+	if c.dir == "" {
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(c.dir, "blobs", "*", "*"))
+	for _, file := range files {
+		algorithm := filepath.Base(filepath.Dir(file))
+		if !these[oci.Digest(algorithm+":"+filepath.Base(file))] {
+			err = errors.Join(err, os.Remove(file))
+		}
+	}
+	return err
 }
 
 type smallContent struct{ *bytes.Reader }

@@ -1,7 +1,9 @@
 package ghcrtest
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 )
@@ -162,4 +164,32 @@ func (s *store) replayRestorePackage(e event) {
 	for d := range p.blobs {
 		s.hold(d, p.name)
 	}
+}
+
+// loseBlobs forgets that a repository has any blob.
+func (s *store) loseBlobs(repo string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.packages[repo]
+	if p == nil {
+		return nil
+	}
+	for _, d := range slices.Sorted(maps.Keys(p.blobs)) {
+		if err := s.commit(event{Op: opUnlinkBlob, Repo: repo, Digest: d}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteLatest deletes the version that was made last, past all rules.
+func (s *store) deleteLatest(repo string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.packages[repo]
+	if p == nil || len(p.versions) == 0 {
+		return nil
+	}
+	latest := slices.MaxFunc(slices.Collect(maps.Values(p.versions)), func(a, b *version) int { return cmp.Compare(a.id, b.id) })
+	return s.commit(event{Op: opDelete, Repo: repo, Digest: latest.desc.Digest})
 }

@@ -29,6 +29,7 @@ type event struct {
 	Repository string     `json:"repository,omitempty"` // of source code
 	Role       string     `json:"role,omitempty"`       // of its workflows
 	Count      int64      `json:"count,omitempty"`      // of downloads
+	State      *state     `json:"state,omitempty"`      // all rows, in the place of what was before
 	labels
 
 	manifest *oci.Manifest // saves reading it back
@@ -59,6 +60,7 @@ const (
 	opRestore        = "restore"
 	opDeletePackage  = "delete-package"
 	opRestorePackage = "restore-package"
+	opState          = "state"
 )
 
 // journal is the file in a directory that keeps the rows. A nil journal keeps
@@ -135,6 +137,28 @@ func (j *journal) append(e event) error {
 	}
 	_, err = j.file.Write(append(line, '\n'))
 	return err
+}
+
+// begin replaces the journal by one that has a single change. Until it has its name,
+// the old one is there.
+func (j *journal) begin(e event) error {
+	if j == nil {
+		return nil
+	}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(filepath.Dir(j.lock.Name()), "journal.ndjson")
+	if err := os.WriteFile(path+".new", append(line, '\n'), 0o644); err != nil {
+		return err
+	}
+	err = errors.Join(j.file.Close(), os.Rename(path+".new", path))
+	file, openErr := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o644)
+	if openErr == nil {
+		j.file = file
+	}
+	return errors.Join(err, openErr)
 }
 
 func (j *journal) close() error {

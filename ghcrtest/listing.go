@@ -167,3 +167,10 @@ func (s *store) packagesOf(owner string) []packageRow {
 	}
 	return list
 }
+
+// setStaleness changes how late lists are.
+func (s *store) setStaleness(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.quirks.RESTStaleness = d
+}

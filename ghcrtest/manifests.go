@@ -265,7 +265,9 @@ func (x *exchange) list(all []string, lexical bool, pageDefault, pageMax int, an
 	}
 	x.apiVersion()
 	x.w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(x.w).Encode(answer(page))
+	body := append(marshal(answer(page)), '\n')
+	x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	x.w.Write(body)
 }
 
 // after returns what follows last: by name, or by place where the order is that of

@@ -1,6 +1,13 @@
 package ghcrtest
 
-import "time"
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
 
 // Quirks are the ways in which GHCR departs from the specification, or from what
 // clients expect, each a switch of its own. [GHCR] and [Spec] return the two
@@ -106,6 +113,36 @@ type Quirks struct {
 	RESTConcurrent           int           // requests at a time; 0 is no limit
 	RESTLimitStatus          int           // the answer when a limit is used up: 403 or 429
 	RESTRetryAfter           bool          // the answer of the limits of a minute says when to come again
+}
+
+// UnmarshalJSON sets the switches that an object names, and leaves the others.
+// Durations are strings such as "300s", or numbers of nanoseconds. A name that does not
+// exist is refused: a switch that is misspelt would look as if it did nothing.
+func (q *Quirks) UnmarshalJSON(raw []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return err
+	}
+	for name, value := range fields {
+		field, ok := reflect.TypeFor[Quirks]().FieldByNameFunc(func(s string) bool { return strings.EqualFold(s, name) })
+		var text string
+		if !ok || field.Type != reflect.TypeFor[time.Duration]() || json.Unmarshal(value, &text) != nil {
+			continue
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		fields[name] = json.RawMessage(fmt.Sprint(int64(d)))
+	}
+	raw, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	type plain Quirks // has no method that would be called again
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	return dec.Decode((*plain)(q))
 }
 
 // GHCR is the profile of ghcr.io.

@@ -123,22 +123,29 @@ type countedReader struct {
 	r   io.ReadCloser
 	n   int64
 	err error // that ended it before its end
-	// exchange has a fault that ends it after limit bytes; nil is none.
+	// What a fault does to it; the exchange is nil without one.
 	exchange *exchange
-	limit    int64
+	limit    int64 // bytes after which it ends; 0 is none
+	pace     int64 // bytes a second; 0 is no limit
 }
 
 func (c *countedReader) Read(p []byte) (int, error) {
-	if x := c.exchange; x != nil && c.n >= c.limit {
-		c.exchange = nil
-		if x.happens() {
+	if c.limit > 0 && c.n >= c.limit {
+		c.limit = 0
+		if x := c.exchange; x.happens() {
 			x.abort(x.fault.Reset)
 		}
-	} else if x != nil {
+	} else if c.limit > 0 {
 		p = p[:min(int64(len(p)), c.limit-c.n)]
+	}
+	if c.pace > 0 {
+		p = p[:min(len(p), piece(c.pace))]
 	}
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	if c.pace > 0 && n > 0 {
+		c.exchange.standStill(paced(n, c.pace))
+	}
 	if err != nil && err != io.EOF {
 		c.err = err
 	}

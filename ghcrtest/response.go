@@ -4,7 +4,8 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strings"
+	"strconv"
+	"time"
 )
 
 // responseWriter counts what is answered, and is where faults in an answer happen.
@@ -16,8 +17,13 @@ type responseWriter struct {
 	mute       bool        // answer nothing
 	lies       http.Header // in place of the real ones
 
-	fault    *Fault    // that is for a byte still to come, or nil
-	exchange *exchange // that it happens to
+	exchange *exchange     // that a fault happens to; nil without one
+	fault    *Fault        // that is for a byte still to come, or nil
+	at       int64         // that byte's place
+	lied     bool          // about Content-Length
+	dribble  time.Duration // between bytes of the header
+	pace     int64         // bytes of the body a second; 0 is no limit
+	raw      *rawAnswer    // takes the place of net/http's; nil without a fault that needs it
 }
 
 func (w *responseWriter) WriteHeader(status int) {
@@ -32,11 +38,31 @@ func (w *responseWriter) WriteHeader(status int) {
 	}
 	for k, v := range w.lies {
 		w.Header()[k] = v
+		w.lied = w.lied || k == "Content-Length"
 	}
-	if w.fault != nil && w.fault.Short {
-		w.Header().Del("Content-Length")
+	if w.fault != nil {
+		w.place()
+	}
+	if w.exchange != nil && w.needsRaw() && w.takeOver() {
+		return
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// place finds where in the body the fault is. Of a body whose length is not known
+// there is no end to count from, and the fault waits for another.
+func (w *responseWriter) place() {
+	w.at = w.fault.ResponseBytes
+	if w.at < 0 {
+		length, err := strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64)
+		if w.at += length; err != nil || w.at < 0 {
+			w.fault = nil
+			return
+		}
+	}
+	if w.fault.Short {
+		w.Header().Del("Content-Length")
+	}
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
@@ -49,9 +75,32 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.fault != nil {
 		return w.writeFaulty(p)
 	}
-	n, err := w.ResponseWriter.Write(p)
+	return w.put(p)
+}
+
+// put sends bytes, past all faults but those of pace and framing.
+func (w *responseWriter) put(p []byte) (int, error) {
+	if w.pace > 0 {
+		return w.putSlowly(p)
+	}
+	return w.putNow(p)
+}
+
+func (w *responseWriter) putNow(p []byte) (n int, err error) {
+	if w.raw != nil {
+		n, err = w.raw.Write(p)
+	} else {
+		n, err = w.ResponseWriter.Write(p)
+	}
 	w.n += int64(n)
 	return n, err
+}
+
+// flush sends what net/http holds back.
+func (w *responseWriter) flush() {
+	if w.raw == nil {
+		http.NewResponseController(w.ResponseWriter).Flush()
+	}
 }
 
 // ReadFrom lets the kernel send files where no fault wants to look at the bytes.
@@ -60,7 +109,7 @@ func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	from, ok := w.ResponseWriter.(io.ReaderFrom)
-	if !ok || w.mute || w.fault != nil {
+	if !ok || w.mute || w.fault != nil || w.pace > 0 || w.raw != nil {
 		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, 64<<10))
 	}
 	n, err := from.ReadFrom(r)
@@ -72,14 +121,11 @@ func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 // happen.
 func (w *responseWriter) writeFaulty(p []byte) (int, error) {
 	f := w.fault
-	left := max(f.ResponseBytes-w.n, 0)
+	left := max(w.at-w.n, 0)
 	if int64(len(p)) <= left {
-		n, err := w.ResponseWriter.Write(p)
-		w.n += int64(n)
-		return n, err
+		return w.put(p)
 	}
-	n, err := w.ResponseWriter.Write(p[:left])
-	w.n += int64(n)
+	n, err := w.put(p[:left])
 	if err != nil {
 		return n, err
 	}
@@ -89,13 +135,16 @@ func (w *responseWriter) writeFaulty(p []byte) (int, error) {
 	case !w.exchange.happens():
 	case f.Short:
 		// Flushed, or net/http would count the few bytes itself.
-		http.NewResponseController(w.ResponseWriter).Flush()
+		w.flush()
+		w.mute = true
+	case f.Malformed:
+		w.raw.garble()
 		w.mute = true
 	case f.Break:
-		http.NewResponseController(w.ResponseWriter).Flush()
+		w.flush()
 		w.exchange.abort(f.Reset)
 	case f.Stall > 0:
-		http.NewResponseController(w.ResponseWriter).Flush()
+		w.flush()
 		w.exchange.standStill(f.Stall)
 	case f.Corrupt:
 		rest = slices.Clone(rest)
@@ -103,78 +152,4 @@ func (w *responseWriter) writeFaulty(p []byte) (int, error) {
 	}
 	m, err := w.Write(rest)
 	return n + m, err
-}
-
-// Request is one request as the server saw it.
-type Request struct {
-	Role, Route  string
-	Method, Path string
-	Query        string // without the values of signatures
-	Repo, Ref    string // in the Packages API the package, or for lists of them the owner; and the version's id
-	Status       int
-	Sent         int64 // bytes of the answer's body
-	Received     int64 // bytes of the request's body
-	// Credential is "none", "basic", "bearer" or "token".
-	Credential          string
-	Range, ContentRange string
-	Fault               bool // a fault happened to it
-}
-
-// maxLog bounds the log of requests.
-const maxLog = 1 << 16
-
-// begin enters a request into the log.
-func (s *Server) begin(x *exchange) {
-	if s.noLog {
-		return
-	}
-	query := x.r.URL.Query()
-	if query.Has("sig") {
-		query.Set("sig", "redacted")
-	}
-	credential := "none"
-	if kind, _, ok := strings.Cut(x.r.Header.Get("Authorization"), " "); ok {
-		credential = strings.ToLower(kind)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.log) >= maxLog {
-		return
-	}
-	x.entry = &Request{
-		Role: x.role, Route: x.route, Method: x.r.Method, Path: x.r.URL.Path, Query: query.Encode(),
-		Repo: x.repo, Ref: x.ref,
-		Credential: credential, Range: x.r.Header.Get("Range"), ContentRange: x.r.Header.Get("Content-Range"),
-	}
-	s.log = append(s.log, x.entry)
-}
-
-// finish completes the log's entry.
-func (s *Server) finish(x *exchange) {
-	if x.entry == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	x.entry.Status, x.entry.Sent, x.entry.Received, x.entry.Fault = x.w.status, x.w.n, x.body.n, x.fault != nil
-}
-
-// Requests returns what was asked so far, or the first 65536 of it, in the order in
-// which it arrived. A request that is still being answered has no status and no
-// sizes yet; in a synctest bubble, synctest.Wait waits for it.
-func (s *Server) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]Request, len(s.log))
-	for i, r := range s.log {
-		list[i] = *r
-	}
-	return list
-}
-
-// ResetRequests begins the log anew.
-func (s *Server) ResetRequests() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.log = nil
 }

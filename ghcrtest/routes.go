@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // exchange is one request being answered.
@@ -20,9 +21,10 @@ type exchange struct {
 	ref    string // tag, digest or session id
 	handle func()
 	done   bool
-	fault  *Fault // that is for this request
-	place  int    // among all requests, for the log of faults
-	noted  bool   // the fault is in the log
+	fault  *Fault        // that is for this request
+	delay  time.Duration // of the fault
+	place  int           // among all requests, for the log of faults
+	noted  bool          // the fault is in the log
 	who    identity
 	entry  *Request
 	api    call // of the Packages API

@@ -14,7 +14,7 @@
 // "/api/v3" of a socket, and at [APIHost] of the transport; it shows the same rows
 // as the registry. [Quirks] has a switch for each
 // departure, [Server.Inject] makes things go wrong, and [Server.Requests] tells
-// what was asked.
+// what was asked. [Catalogue] has the faults that are known of GHCR.
 package ghcrtest
 
 import (
@@ -66,6 +66,9 @@ type Options struct {
 	Public []string
 	// Seed makes tokens, upload sessions and request ids the same in every run.
 	Seed uint64
+	// Admin serves what changes the server itself under /_sim/: docs/emulator.md has the
+	// list. It is for whoever may connect, but not for web pages.
+	Admin bool
 	// NoLog turns the log of requests off, for servers that run for long.
 	NoLog bool
 }
@@ -82,6 +85,10 @@ type Server struct {
 	journal  *journal
 	pipe     pipeFront
 
+	atFirst      []Package     // that Reset sets up again
+	aheadAtFirst time.Duration // of the clock
+	sim          http.Handler  // of what is under /_sim/; nil is off
+
 	closing chan struct{}  // closed when the server is
 	serving sync.WaitGroup // requests; added to under mu, and not once closing is closed
 
@@ -90,6 +97,7 @@ type Server struct {
 	tokens      map[string]*grant
 	sessions    map[string]*session
 	faults      []*Fault
+	states      map[string]string // of faults, by their name
 	fired       []FaultRecord
 	log         []*Request
 	noLog       bool
@@ -144,6 +152,10 @@ func New(opts Options) (*Server, error) {
 	packages := opts.Packages
 	for _, repo := range opts.Public {
 		packages = append(slices.Clip(packages), Package{Name: repo, Visibility: Public})
+	}
+	s.atFirst, s.aheadAtFirst = packages, opts.Ahead
+	if opts.Admin {
+		s.sim = s.adminHandler()
 	}
 	for _, p := range packages {
 		if err := s.setUp(p); err != nil {
@@ -264,6 +276,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.serving.Done()
+	if strings.HasPrefix(r.URL.Path, adminPrefix) {
+		s.serveAdmin(w, r)
+		return
+	}
 	x := s.route(r)
 	x.server, x.w, x.r = s, &responseWriter{ResponseWriter: w}, r
 	x.w.Header().Set("X-GitHub-Request-Id", s.requestID())
@@ -272,6 +288,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	r.Body = x.body
 	s.begin(x)
 	defer s.finish(x)
+	defer x.w.end()
 	if x.role == RoleAPI {
 		defer x.occupy()()
 	}

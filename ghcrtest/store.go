@@ -122,6 +122,9 @@ func (s *store) commit(e event) error {
 
 // replay makes a change that is being made, or was made by an earlier process.
 func (s *store) replay(e event) error {
+	if e.Op == opState && e.State != nil {
+		return s.load(e.State)
+	}
 	p := s.packages[e.Repo]
 	switch {
 	case p != nil, e.Op == opDownloads, e.Op == opRestorePackage:

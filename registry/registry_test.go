@@ -654,3 +654,18 @@ func TestPlainHTTPIsForLoopback(t *testing.T) {
 		}
 	}
 }
+
+// TestStartOfUploadIsTriedAsOftenAsAnyRequest: what never went out is not begun anew
+// on top of its retries.
+func TestStartOfUploadIsTriedAsOftenAsAnyRequest(t *testing.T) {
+	run(t, nil, registry.Options{}, func(s *sandbox) {
+		s.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteUploadStart, Status: 503, Times: -1})
+		desc, open := content([]byte("content"))
+		if _, err := s.repo.PutBlob(s.Context(), desc, nil, open); err == nil {
+			s.Error("it was put")
+		}
+		if n := len(s.server.Faults()); n != 4 {
+			s.Errorf("asked %d times, want 4", n)
+		}
+	})
+}

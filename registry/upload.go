@@ -69,7 +69,8 @@ func (r *Repository) PutBlob(ctx context.Context, d oci.Descriptor, mount []stri
 				return oci.StoredUpload, nil
 			}
 		}
-		if try+1 == uploadTries || !transient(err) && !errors.Is(err, errSessionLost) {
+		// What never went out was tried as often as any other request.
+		if try+1 == uploadTries || !(u.sent && transient(err)) && !errors.Is(err, errSessionLost) {
 			return "", err
 		}
 		mount = nil // it was tried

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -151,7 +152,10 @@ func TestServe(t *testing.T) {
 	if err := os.WriteFile("config.json", []byte(`{"accounts":[{"login":"a","token":"ghp_a"}],"quirks":{"BlobRedirect":false}}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, flags := range [][]string{nil, {"--profile", "spec"}, {"--tls"}, {"--config", "config.json"}} {
+	if err := os.WriteFile("faults.json", []byte(`[{"use": "F3a"}]`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, flags := range [][]string{nil, {"--profile", "spec"}, {"--tls"}, {"--config", "config.json"}, {"--faults", "faults.json", "--admin"}} {
 		ctx, cancel := context.WithCancel(t.Context())
 		out, in := io.Pipe()
 		done := make(chan int)
@@ -172,6 +176,15 @@ func TestServe(t *testing.T) {
 			code := run(t.Context(), []string{"--plain-http", "--registry", host, "push", "oci:build:v1", host + "/acme/app:v1"}, nil, &stdout, &stderr, getenv)
 			if code != 0 {
 				t.Errorf("%v: exit code %d\n%s", flags, code, stderr.String())
+			}
+			resp, err := http.Get("http://" + host + "/_sim/faults/log")
+			if err != nil {
+				t.Fatal(err)
+			}
+			log, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if on := slices.Contains(flags, "--admin"); err != nil || strings.Contains(string(log), `"name":"F3a"`) != on || (resp.StatusCode == 404) == on {
+				t.Errorf("%v: the fault log is %d %s, %v", flags, resp.StatusCode, log, err)
 			}
 		}
 		cancel()

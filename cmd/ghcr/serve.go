@@ -42,8 +42,8 @@ type serveConfig struct {
 }
 
 func (a *app) serveCommand() *cobra.Command {
-	var addr, profile, data, config string
-	var tls bool
+	var addr, profile, data, config, faultFile string
+	var tls, admin bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve an emulated GHCR on a loopback port",
@@ -62,14 +62,31 @@ A --config file is JSON, all of it optional:
                  "access": {REPOSITORY: "read", "write" or "admin", for its workflows}}],
    "public": [OWNER/NAME], "ahead": of the clock, "720h" say, "quirks": {NAME: VALUE}}
 The kind of a token shows in how it begins: ghp_, gho_, github_pat_, or ghs_, with
-"repository" for a workflow's. docs/quirks.md has the names of quirks.`,
-		Example: "  ghcr serve --addr 127.0.0.1:5000 --data ./box",
+"repository" for a workflow's. docs/quirks.md has the names of quirks; their durations
+are written "300s".
+
+A --faults file says what goes wrong, as a JSON list of rules: match says with which
+requests, do what happens to them, and use names one that is known of GHCR, F1a to F18:
+  [{"use": "F8b", "match": {"repo": "acme/app"}},
+   {"name": "slow layers", "match": {"route": "signed-blob", "every": 3},
+    "do": {"delay": "200ms", "jitter": "50ms", "bytesPerSecond": 65536}, "times": -1}]
+
+--admin serves the emulator's own API at /_sim/: to put content in, take and restore
+snapshots, move the clock, change the faults, and read the logs of requests and of
+faults. Only this machine can reach it, and no web page. docs/emulator.md has the rules,
+the known faults and that API.`,
+		Example: "  ghcr serve --addr 127.0.0.1:5000 --data ./box\n  ghcr serve --faults faults.json --admin",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts, err := serveOptions(profile, config)
 			if err != nil {
 				return err
 			}
+			faults, err := readFaults(faultFile)
+			if err != nil {
+				return err
+			}
+			opts.Admin, opts.NoLog = admin, !admin
 			opts.Dir = data
 			if opts.Dir == "" {
 				opts.Dir = a.flags.sim
@@ -78,6 +95,7 @@ The kind of a token shows in how it begins: ghp_, gho_, github_pat_, or ghs_, wi
 			if err != nil {
 				return usage("serve: %w", err)
 			}
+			server.Inject(faults...)
 			l, err := server.Listen(addr, tls)
 			if err != nil {
 				return errors.Join(usage("serve: %w", err), server.Close())
@@ -87,6 +105,9 @@ The kind of a token shows in how it begins: ghp_, gho_, github_pat_, or ghs_, wi
 				login = ", no login needed"
 			} else if len(opts.Accounts) > 0 {
 				login = ""
+			}
+			if admin {
+				login += ", admin API at /_sim/"
 			}
 			if tls {
 				ca, err := writeCA(l.CA())
@@ -106,13 +127,15 @@ The kind of a token shows in how it begins: ghp_, gho_, github_pat_, or ghs_, wi
 	flags.StringVar(&profile, "profile", "ghcr", "ghcr: as GHCR answers; spec: a plain registry")
 	flags.StringVar(&data, "data", "", "keep the state in `DIR`")
 	flags.StringVar(&config, "config", "", "JSON `FILE` of accounts, owners, packages and quirks")
+	flags.StringVar(&faultFile, "faults", "", "JSON `FILE` of what goes wrong")
+	flags.BoolVar(&admin, "admin", false, "serve the emulator's own API at /_sim/")
 	flags.BoolVar(&tls, "tls", false, "speak HTTPS with a certificate of its own")
 	return cmd
 }
 
 func serveOptions(profile, config string) (ghcrtest.Options, error) {
 	quirks := ghcrtest.GHCR()
-	opts := ghcrtest.Options{NoLog: true, Quirks: &quirks}
+	opts := ghcrtest.Options{Quirks: &quirks}
 	switch profile {
 	case "ghcr":
 	case "spec":
@@ -154,6 +177,21 @@ func serveOptions(profile, config string) (ghcrtest.Options, error) {
 		}
 	}
 	return opts, nil
+}
+
+func readFaults(file string) ([]ghcrtest.Fault, error) {
+	if file == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usage("--faults: %w", err)
+	}
+	faults, err := ghcrtest.ParseFaults(raw)
+	if err != nil {
+		return nil, usage("--faults %s: %w", file, err)
+	}
+	return faults, nil
 }
 
 // decodeStrict refuses fields that do not exist: a switch that is misspelt would
