@@ -243,11 +243,16 @@ func FuzzReadUndo(f *testing.F) {
 	})
 }
 
-// breakOff ends a context right before the n-th request from here.
+// breakOff ends a context right before the n-th request from here. The server goes on
+// with that request: off returns when it has come to an end.
 func (s *sandbox) breakOff(n int) (ctx context.Context, off func() bool) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	s.server.Inject(ghcrtest.Fault{After: n, Do: func(*ghcrtest.Server) { cancel() }})
-	return ctx, func() bool { defer cancel(); return ctx.Err() != nil }
+	return ctx, func() bool {
+		defer cancel()
+		synctest.Wait()
+		return ctx.Err() != nil
+	}
 }
 
 // TestDeletionBrokenOff at any request: what stays is whole, and the undo file brings
