@@ -327,6 +327,22 @@ func (c *Cassette) Close() error {
 	return c.close()
 }
 
+// Discard is [Cassette.Close] for a recording that is not to be kept: the cassette
+// that was there before stays, and there is none where there was none.
+//
+// Errors: those of Close that are not about what was recorded.
+func (c *Cassette) Discard() error {
+	if c.rec != nil {
+		c.rec.fail(errDiscarded)
+	}
+	if err := c.Close(); !errors.Is(err, errDiscarded) {
+		return err
+	}
+	return nil
+}
+
+var errDiscarded = errors.New("the recording was discarded")
+
 func (c *Cassette) finish() error {
 	var errs []error
 	if c.rec != nil {

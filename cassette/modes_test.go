@@ -70,6 +70,57 @@ func TestRecordAgain(t *testing.T) {
 	}
 }
 
+// TestSealedStays: a cassette that is whole is not taken away again because what is
+// left over of the old one cannot be removed.
+func TestSealedStays(t *testing.T) {
+	blob := host + "/v2/acme/app/blobs/"
+	dir := record(t, cassette.Options{}, &script{answers: []answer{{status: 200, body: "old"}}}, func(rt http.RoundTripper) { ask(t, rt, "GET", blob+digestOf("old"), "") })
+	if err := os.MkdirAll(filepath.Join(dir, "blobs/sha256/other/full"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c, err := cassette.Open(dir, cassette.Options{Mode: cassette.ModeRecord, Base: &script{answers: []answer{{status: 200, body: "new"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, c, "GET", blob+digestOf("new"), "")
+	if err := c.Close(); err == nil {
+		t.Error("what cannot be removed was not told of")
+	}
+	replay(t, cassette.Options{}, dir, func(rt http.RoundTripper) {
+		if got := ask(t, rt, "GET", blob+digestOf("new"), ""); got != "200 new" {
+			t.Error(got)
+		}
+	})
+}
+
+// TestDiscard leaves what was there before, and nothing where there was nothing.
+func TestDiscard(t *testing.T) {
+	blob := host + "/v2/acme/app/blobs/"
+	dir := record(t, cassette.Options{}, &script{answers: []answer{{status: 200, body: "old"}}}, func(rt http.RoundTripper) { ask(t, rt, "GET", blob+digestOf("old"), "") })
+	pin, fresh := pinOf(t, dir), filepath.Join(t.TempDir(), "fresh")
+	for _, at := range []string{dir, fresh} {
+		for _, mode := range []cassette.Mode{cassette.ModeRecord, cassette.ModeAppend} {
+			c, err := cassette.Open(at, cassette.Options{Mode: mode, Base: &script{answers: []answer{{status: 200, body: "new"}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask(t, c, "GET", blob+digestOf("new"), "")
+			if err := c.Discard(); err != nil {
+				t.Errorf("%s: %v", mode, err)
+			}
+			if err := c.Discard(); err != nil {
+				t.Errorf("%s, again: %v", mode, err)
+			}
+		}
+	}
+	if _, err := cassette.Verify(t.Context(), dir, cassette.Options{Pin: pin}); err != nil {
+		t.Errorf("the old one: %v", err)
+	}
+	if _, err := os.Stat(fresh); err == nil {
+		t.Error("a cassette was made")
+	}
+}
+
 // TestUnusedFails, unless it is allowed.
 func TestUnusedFails(t *testing.T) {
 	dir := small(t)

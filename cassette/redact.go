@@ -1,6 +1,7 @@
 package cassette
 
 import (
+	"bufio"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -23,7 +24,7 @@ type Redaction struct {
 	// Secrets are values, which are found as they are, in base64, URL-encoded and as JSON
 	// has them. Shorter ones than 8 bytes are not looked for.
 	Secrets []string
-	// Patterns are looked for in URLs, headers and texts of up to 1 MiB.
+	// Patterns are looked for in URLs, headers and bodies.
 	Patterns []*regexp.Regexp
 	// Headers of answers go, and the values of these parameters of URLs.
 	Headers, Query []string
@@ -32,8 +33,8 @@ type Redaction struct {
 // RedactResult is what [Redact] did.
 type RedactResult struct {
 	Changed int // interactions
-	// Elided are bodies that are named by their digest, such as layers: nothing can be
-	// taken out of them, so the digest is all that is kept.
+	// Elided are bodies that are named by their digest, such as layers, or have more than
+	// 1 MiB: nothing can be taken out of them, so the digest is all that is kept.
 	Elided int
 }
 
@@ -42,7 +43,7 @@ type RedactResult struct {
 // them match at a replay only if its Options.Secrets has it.
 //
 // Errors: [oci.ErrInvalid] for a secret that is too short to be found, for a pattern
-// that takes away too much, and where from is no cassette; [oci.ErrIntegrity] where it
+// that takes away too much or is in the name of a host, and where from is no cassette; [oci.ErrIntegrity] where it
 // is damaged; [*LeakError] for what cannot be taken out; the context's.
 func Redact(ctx context.Context, from, to string, r Redaction) (RedactResult, error) {
 	for _, secret := range r.Secrets {
@@ -67,7 +68,7 @@ func Redact(ctx context.Context, from, to string, r Redaction) (RedactResult, er
 	if dst.sealed() || dst.unsealed() {
 		return RedactResult{}, dst.broken("there is a cassette already; choose an empty directory")
 	}
-	x := &redacting{ctx: ctx, src: src, dst: dst, secrets: newSecrets(r.Secrets), headers: map[string]bool{}, patterns: r.Patterns}
+	x := &redacting{ctx: ctx, src: src, dst: dst, secrets: newSecrets(r.Secrets), headers: map[string]bool{}, patterns: r.Patterns, found: map[oci.Digest]bool{}}
 	x.secrets.environment()
 	for _, h := range r.Headers {
 		x.headers[http.CanonicalHeaderKey(h)] = true
@@ -89,6 +90,7 @@ type redacting struct {
 	patterns []*regexp.Regexp
 	query    []*regexp.Regexp
 	headers  map[string]bool
+	found    map[oci.Digest]bool // files, and whether what must go is in them
 	result   RedactResult
 	changed  bool // of the interaction at hand
 }
@@ -148,6 +150,11 @@ func (x *redacting) text(s string) string {
 func (x *redacting) interaction(e *Interaction) error {
 	q, a := &e.Request, &e.Response
 	content := isContent(e)
+	for _, p := range x.patterns {
+		if p.MatchString(q.Host) {
+			return oci.Invalid("cassette %s: interaction %d: the pattern %q is in the name of the host %s, which cannot be taken out", x.src.dir, e.Seq, p, q.Host)
+		}
+	}
 	q.Path, q.Query, q.Auth = x.text(q.Path), x.text(q.Query), x.text(q.Auth)
 	q.Header, a.Header = x.header(q.Header, false), x.header(a.Header, true)
 	if a.Error != nil {
@@ -195,42 +202,75 @@ func (x *redacting) header(h http.Header, answer bool) http.Header {
 func (x *redacting) body(b *Body, content bool) error {
 	switch {
 	case b.Mode == BodyInline && !content:
-		x.keepText(b, b.Text)
+		return x.keepText(b, b.Text)
+	case b.Mode == BodyInline:
+		found, err := x.finds(func() (io.ReadCloser, error) { return x.src.openBody(b, nil) })
+		x.elide(b, found)
+		return err
+	case b.file() == "":
 		return nil
-	case b.file() == "" && b.Mode != BodyInline:
-		return nil
+	case content, b.Mode == BodySlice, b.Size > maxText:
+		return x.elideFile(b)
 	}
 	r, err := x.src.openBody(b, nil)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	scan := &scanner{secrets: x.secrets}
-	if b.Size > maxText {
-		if _, _, err := digestOf(x.ctx, r, scan); err != nil {
-			return err
-		}
-		x.elide(b, scan.finish() != "")
-		return nil
-	}
 	data, err := io.ReadAll(r)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if content || !utf8.Valid(data) {
-		scan.Write(data)
-		found := scan.finish() != ""
-		for _, p := range slices.Concat(x.patterns, x.query) {
-			found = found || p.Match(data)
-		}
-		x.elide(b, found)
-		return nil
-	}
-	if before := x.changed; x.text(string(data)) == string(data) {
-		x.changed = before
-		return nil
+	case !utf8.Valid(data):
+		return x.elideFile(b)
 	}
 	return x.keepText(b, string(data))
+}
+
+// elideFile keeps the digest alone of a body if what must go is anywhere in the file:
+// another body may be the part of it that has it.
+func (x *redacting) elideFile(b *Body) error {
+	d := b.file()
+	found, known := x.found[d]
+	if !known {
+		var err error
+		found, err = x.finds(func() (io.ReadCloser, error) {
+			return x.src.openBody(&Body{Mode: BodyBlob, Digest: d, Size: x.src.sizes[d]}, nil)
+		})
+		if err != nil {
+			return err
+		}
+		x.found[d] = found
+	}
+	x.elide(b, found)
+	return nil
+}
+
+// finds looks for what must go in content of any size.
+func (x *redacting) finds(open func() (io.ReadCloser, error)) (bool, error) {
+	r, err := open()
+	if err != nil {
+		return false, err
+	}
+	scan := &scanner{secrets: x.secrets}
+	_, _, err = digestOf(x.ctx, r, scan)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return false, err
+	}
+	found := scan.finish() != ""
+	for _, p := range slices.Concat(x.patterns, x.query) {
+		if found {
+			break
+		}
+		if r, err = open(); err != nil {
+			return false, err
+		}
+		found = p.MatchReader(bufio.NewReader(r))
+		if err := errors.Join(r.Close(), x.ctx.Err()); err != nil {
+			return false, err
+		}
+	}
+	return found, nil
 }
 
 func (x *redacting) elide(b *Body, found bool) {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -242,5 +243,41 @@ func TestHAR(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "ghp_0123") || strings.Contains(out.String(), "secret") {
 		t.Errorf("it has a secret:\n%s", out.String())
+	}
+}
+
+// TestRedactLooksEverywhere: what a pattern finds is not kept in a part of a file that
+// another answer gave the rest of, nor in large files or in the name of a host.
+func TestRedactLooksEverywhere(t *testing.T) {
+	find := func(p string) cassette.Redaction {
+		return cassette.Redaction{Patterns: []*regexp.Regexp{regexp.MustCompile(p)}}
+	}
+	blob := "here is " + inside + " and more"
+	pieces := []answer{
+		{status: 206, body: blob[:35], header: http.Header{"Content-Range": {fmt.Sprintf("bytes 0-34/%d", len(blob))}}},
+		{status: 206, body: blob[35:], header: http.Header{"Content-Range": {fmt.Sprintf("bytes 35-%d/%d", len(blob)-1, len(blob))}}},
+	}
+	inPieces := record(t, cassette.Options{}, &script{answers: pieces}, func(rt http.RoundTripper) {
+		ask(t, rt, "GET", host+"/v2/acme/app/blobs/"+digestOf(blob), "", "Range", "bytes=0-34")
+		ask(t, rt, "GET", host+"/v2/acme/app/blobs/"+digestOf(blob), "", "Range", fmt.Sprintf("bytes=35-%d", len(blob)-1))
+	})
+	large := strings.Repeat("x", 2<<20) + inside
+	inLarge := record(t, cassette.Options{}, &script{answers: []answer{{status: 200, body: large}, {status: 200, body: large}}}, func(rt http.RoundTripper) {
+		ask(t, rt, "GET", host+"/v2/acme/app/blobs/"+digestOf(large), "")
+		ask(t, rt, "GET", host+"/text", "")
+	})
+	for dir, pattern := range map[string]string{inPieces: `internal-[a-z-]+\.corp`, inLarge: `internal-[a-z-]+\.corp`} {
+		to := filepath.Join(t.TempDir(), "new")
+		done, err := cassette.Redact(t.Context(), dir, to, find(pattern))
+		if err != nil || done.Elided != 2 {
+			t.Errorf("%s: %+v, %v", pattern, done, err)
+		}
+		if names := contains(t, to, inside); len(names) > 0 {
+			t.Errorf("it is in %v", names)
+		}
+	}
+	to := filepath.Join(t.TempDir(), "new")
+	if _, err := cassette.Redact(t.Context(), inPieces, to, find(`ghcr\.`)); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "the host ghcr.io") {
+		t.Errorf("in the name of a host: %v", err)
 	}
 }

@@ -104,6 +104,8 @@ func (s *sealing) seal(ctx context.Context, origin string, now time.Time) error 
 	if err := s.store.write(indexFile, list); err != nil {
 		return err
 	}
+	// This is the cassette now, so that no failure from here on takes it away.
+	s.store.settle()
 	s.store.root.Remove(journalFile)
 	keep := set(d.Digest.Encoded(), m.Config.Digest.Encoded())
 	for _, l := range m.Layers {

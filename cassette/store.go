@@ -240,6 +240,13 @@ func (s *store) uncreate() {
 	}
 }
 
+// settle has what was made stay, whatever fails later.
+func (s *store) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.created)
+}
+
 // write puts a small file in place so that readers see the old or the new one.
 func (s *store) write(name string, data []byte) error {
 	p, err := s.create()
