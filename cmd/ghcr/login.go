@@ -70,7 +70,7 @@ logged in by it too. For the registry of somebody else the token is kept uncheck
 			} else if user == "" {
 				return usage("auth login %s: --username says whose password it is", host)
 			}
-			if done.Stored, err = a.logins.Save(cmd.Context(), host, login, plain || a.flags.sim != ""); err != nil {
+			if done.Stored, err = a.logins.Save(cmd.Context(), host, login, plain || a.flags.sim != "" || a.replays()); err != nil {
 				return err
 			}
 			a.noteOther(cmd.Context(), host, secret)

@@ -27,6 +27,7 @@ type taping struct {
 	// dir has what the run would else find in caches and login files: what an earlier
 	// run has learned would change which requests are made.
 	dir string
+	old bool // there was a cassette before
 
 	mu   sync.Mutex
 	base http.RoundTripper // of what is recorded; nil is the network
@@ -82,7 +83,7 @@ func (a *app) openTape() error {
 	if err != nil || w.mode == "" || a.tape != nil {
 		return err
 	}
-	t := &taping{where: w.dir}
+	t := &taping{where: w.dir, old: exists(filepath.Join(w.dir, "index.json"))}
 	opts := cassette.Options{Mode: w.mode, Base: t.live(), Pin: w.pin}
 	if a.flags.sim != "" || a.emulated {
 		opts.Origin = "emulator"
@@ -174,11 +175,11 @@ func (a *app) closeTape(ctx context.Context, err error) error {
 		}
 		return err
 	}
+	if ctx.Err() != nil {
+		return errors.Join(err, a.breakTape(), os.RemoveAll(a.tape.dir))
+	}
 	closed := a.tape.Close()
 	removed := os.RemoveAll(a.tape.dir)
-	if ctx.Err() != nil {
-		return err // broken off: what is left over says nothing
-	}
 	var unused *cassette.UnusedError
 	switch {
 	case errors.Is(err, cassette.ErrNotRecorded), err != nil && errors.Is(closed, cassette.ErrEmpty):
@@ -189,6 +190,28 @@ func (a *app) closeTape(ctx context.Context, err error) error {
 		closed = nil
 	}
 	return errors.Join(err, closed, removed)
+}
+
+// breakTape ends a replay or recording that was interrupted. A part of a recording is
+// worth keeping, but not in place of a whole one.
+func (a *app) breakTape() error {
+	t := a.tape
+	switch {
+	case a.replays():
+		t.Close() // what was not asked for says nothing
+		return nil
+	case t.old:
+		fmt.Fprintf(a.stderr, "ghcr: note: %s is as it was: the recording was broken off\n", t.where)
+		return t.Discard()
+	}
+	err := t.Close()
+	switch {
+	case errors.Is(err, cassette.ErrEmpty):
+		return nil
+	case err == nil:
+		fmt.Fprintf(a.stderr, "ghcr: note: %s has what was recorded until then\n", t.where)
+	}
+	return err
 }
 
 // tapeError tells what a cassette found wrong, as this command speaks of it. It is

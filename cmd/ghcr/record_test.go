@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -253,5 +255,82 @@ func TestDamagedCassette(t *testing.T) {
 	}
 	if _, err := os.Stat("two"); err == nil {
 		t.Error("it was given away")
+	}
+}
+
+// TestInterruptedRecording is kept where there was none before, and does not take the
+// place of one that is whole.
+func TestInterruptedRecording(t *testing.T) {
+	t.Chdir(t.TempDir())
+	record := func(stop bool) (stderr string) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		asked := 0
+		var errs bytes.Buffer
+		a := &app{stdin: strings.NewReader(""), stdout: new(bytes.Buffer), stderr: &errs, getenv: func(string) string { return "" }, network: roundTripper(func(req *http.Request) (*http.Response, error) {
+			if asked++; stop && asked == 2 {
+				cancel()
+				return nil, ctx.Err()
+			}
+			if !strings.HasPrefix(req.URL.Path, "/v2/") {
+				return answer(req, http.StatusNotFound, nil), nil
+			}
+			return answer(req, http.StatusUnauthorized, http.Header{"Www-Authenticate": {`Bearer realm="https://ghcr.io/token",service="ghcr.io"`}}), nil
+		})}
+		a.run(ctx, []string{"ls", "acme/app", "--record", "tape"})
+		return errs.String()
+	}
+	digest := func() string {
+		code, stdout, stderr := runOff(t, "tape", "verify", "tape")
+		if code != 0 {
+			t.Fatalf("exit code %d\n%s", code, stderr)
+		}
+		return stdout
+	}
+	if stderr := record(true); !strings.Contains(stderr, "tape has what was recorded until then") {
+		t.Errorf("the first: %s", stderr)
+	}
+	first := digest()
+	record(false)
+	whole := digest()
+	if whole == first {
+		t.Fatal("it was not recorded again")
+	}
+	if stderr := record(true); !strings.Contains(stderr, "tape is as it was") || digest() != whole {
+		t.Errorf("it took the place of the whole one: %s", stderr)
+	}
+}
+
+func answer(req *http.Request, status int, h http.Header) *http.Response {
+	if h == nil {
+		h = http.Header{}
+	}
+	return &http.Response{StatusCode: status, Header: h, Body: http.NoBody, Request: req}
+}
+
+// TestReplayedLoginStays: to replay a login does not write one into the machine's
+// credential helper.
+func TestReplayedLoginStays(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the helper of this test is a shell script")
+	}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	helper := "#!/bin/sh\ntouch " + filepath.Join(dir, "called") + "\n"
+	for _, name := range []string{"docker-credential-pass", "docker-credential-secretservice", "docker-credential-osxkeychain", "pass"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(helper), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	for _, args := range [][]string{{"--sim", "box", "--record", "tape"}, {"--replay", "tape"}} {
+		var errs bytes.Buffer
+		a := &app{stdin: strings.NewReader(ghcrtest.Token + "\n"), stdout: new(bytes.Buffer), stderr: &errs, network: noNetwork(t), getenv: func(string) string { return "" }}
+		if code := a.run(t.Context(), append([]string{"auth", "login"}, args...)); code != 0 {
+			t.Fatalf("%v: exit code %d\n%s", args, code, errs.String())
+		}
+	}
+	if _, err := os.Stat("called"); err == nil {
+		t.Error("the machine's credential helper was called")
 	}
 }

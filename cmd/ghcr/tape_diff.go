@@ -173,18 +173,27 @@ func (a *app) redactTape(cmd *cobra.Command, dir, aside string, r cassette.Redac
 
 // replaceTape puts a new cassette in the place of the old one when it is whole.
 func (a *app) replaceTape(dir string, fill func(aside string) (tapeSummary, error)) (err error) {
-	dir, err = filepath.Abs(dir) // whose name a directory of its own has
+	// The directory itself, not a link to it, nor "." which cannot be given a name.
+	real, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return usage("%s: no such directory", dir)
+	}
+	if err == nil {
+		dir, err = filepath.Abs(real)
+	}
 	if err != nil {
 		return err
-	}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return usage("%s: no such directory", dir)
 	}
 	work, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+"-*")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	lost := false
+	defer func() {
+		if !lost {
+			err = errors.Join(err, os.RemoveAll(work))
+		}
+	}()
 	aside, old := filepath.Join(work, "new"), filepath.Join(work, "old")
 	sum, err := fill(aside)
 	if err != nil {
@@ -194,7 +203,11 @@ func (a *app) replaceTape(dir string, fill func(aside string) (tapeSummary, erro
 		return err
 	}
 	if err := os.Rename(aside, dir); err != nil {
-		return errors.Join(err, os.Rename(old, dir))
+		back := os.Rename(old, dir)
+		if lost = back != nil; lost {
+			back = fmt.Errorf("the cassette is now %s: %w", old, back)
+		}
+		return errors.Join(err, back)
 	}
 	return a.printTape(sum)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -35,10 +36,7 @@ only read in part, is not there to be pushed, and is listed as skipped.`,
 		Example: "  ghcr --sim ./box tape seed tape",
 		Args:    args(cobra.ExactArgs(1)), ValidArgsFunction: completeDirs,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			host := a.flags.registry
-			if host == "" {
-				host = a.getenv("GHCR_REGISTRY")
-			}
+			host := cmp.Or(a.flags.registry, a.getenv("GHCR_REGISTRY"))
 			if a.flags.sim == "" && !transport.IsLoopback(host) {
 				return usage("seed pushes what a recording made up for the real thing: give --sim DIR, or --registry of this machine")
 			}
@@ -47,7 +45,7 @@ only read in part, is not there to be pushed, and is listed as skipped.`,
 				return damaged(err)
 			}
 			defer c.Close()
-			list, err := a.seed(cmd.Context(), c)
+			list, err := a.seed(cmd.Context(), c, cmp.Or(host, oci.DefaultRegistry))
 			if err != nil {
 				return err
 			}
@@ -58,7 +56,8 @@ only read in part, is not there to be pushed, and is listed as skipped.`,
 	return cmd
 }
 
-func (a *app) seed(ctx context.Context, c *cassette.Cassette) ([]seeded, error) {
+// seed pushes to one host, whatever the names in the cassette look like.
+func (a *app) seed(ctx context.Context, c *cassette.Cassette, host string) ([]seeded, error) {
 	client, err := a.client()
 	if err != nil {
 		return nil, err
@@ -80,10 +79,7 @@ func (a *app) seed(ctx context.Context, c *cassette.Cassette) ([]seeded, error) 
 	slices.Sort(names)
 	var list []seeded
 	for _, name := range names {
-		ref, err := client.ParseRef(name)
-		if err != nil {
-			return nil, err
-		}
+		ref := oci.ImageRef{Registry: host, Name: name}
 		repo, err := client.Repository(ref)
 		if err != nil {
 			return nil, err

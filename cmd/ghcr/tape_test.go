@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -107,5 +110,62 @@ func TestCompletionIsNotRecorded(t *testing.T) {
 		if _, err := os.Stat("tape"); err == nil {
 			t.Errorf("%s: it was recorded", mode)
 		}
+	}
+}
+
+// TestSeedStaysOnThisMachine: names in a cassette that look like those of a host do
+// not lead there.
+func TestSeedStaysOnThisMachine(t *testing.T) {
+	t.Chdir(t.TempDir())
+	m := demoImage().Manifest
+	c, err := cassette.Open("tape", cassette.Options{Mode: cassette.ModeRecord, Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+		return &http.Response{
+			StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {m.MediaType}}, Request: req,
+			ContentLength: int64(len(m.Bytes())), Body: io.NopCloser(bytes.NewReader(m.Bytes())),
+		}, nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodGet, "https://ghcr.io/v2/registry.example.com/acme/app/manifests/v1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	if err := errors.Join(resp.Body.Close(), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	a := &app{stdin: strings.NewReader(""), stdout: new(strings.Builder), stderr: new(strings.Builder), getenv: func(string) string { return "" }, network: roundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.URL.Hostname() != "127.0.0.1" {
+			t.Errorf("%s %s", req.Method, req.URL)
+		}
+		return nil, errors.New("nobody there")
+	})}
+	if code := a.run(t.Context(), []string{"--registry", "127.0.0.1:1", "--plain-http", "tape", "seed", "tape"}); code != exitPartly {
+		t.Errorf("exit code %d\n%s", code, a.stderr)
+	}
+}
+
+// TestRedactThroughALink changes the cassette, and not the link to it.
+func TestRedactThroughALink(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if code, _, stderr := runSim(t, "box", "ls", "acme", "--record", "tape"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if err := os.Symlink("tape", "link"); err != nil {
+		t.Skip(err)
+	}
+	if code, _, stderr := runOff(t, "tape", "redact", "link", "--header", "Date"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if info, err := os.Lstat("link"); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link: %v, %v", info, err)
+	}
+	if _, stdout, _ := runOff(t, "tape", "show", "tape", "--seq", "1"); strings.Contains(stdout, "Date:") {
+		t.Errorf("it was not taken out:\n%s", stdout)
 	}
 }
