@@ -79,6 +79,20 @@ func (c *contents) sweep() error {
 	return nil
 }
 
+// dropUploads removes what was uploaded in part, by earlier processes too, or it
+// would be taken up again. What is being written under a name of its own stays.
+func (c *contents) dropUploads() {
+	if !c.keep {
+		return
+	}
+	files, _ := filepath.Glob(filepath.Join(c.dir, "uploads", "*"))
+	for _, file := range files {
+		if !strings.HasPrefix(filepath.Base(file), "spool-") {
+			os.Remove(file)
+		}
+	}
+}
+
 func (c *contents) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

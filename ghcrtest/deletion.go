@@ -166,6 +166,20 @@ func (s *store) replayRestorePackage(e event) {
 	}
 }
 
+func (s *store) hasBlobs(repo string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.packages[repo]
+	return p != nil && len(p.blobs) > 0
+}
+
+func (s *store) hasVersions(repo string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.packages[repo]
+	return p != nil && len(p.versions) > 0
+}
+
 // loseBlobs forgets that a repository has any blob.
 func (s *store) loseBlobs(repo string) error {
 	s.mu.Lock()

@@ -28,7 +28,9 @@ func (f *Fault) matches(x *exchange) bool {
 		(f.Credential == "" || f.Credential == credential(x.r) || f.Credential == "some" && credential(x.r) != "none") &&
 		(f.Over == 0 || x.r.ContentLength > f.Over) &&
 		(f.FromByte == 0 || rangeBegin(x.r) >= f.FromByte) &&
-		(f.Query == "" && f.Digest == "" || f.matchesQuery(x))
+		(f.Query == "" && f.Digest == "" || f.matchesQuery(x)) &&
+		(x.r.ProtoMajor < 2 || !f.Malformed && f.Dribble == 0) && // that is only in HTTP/1
+		(f.Action == "" || actions[f.Action].can(x))
 }
 
 func (f *Fault) matchesQuery(x *exchange) bool {
@@ -99,9 +101,9 @@ func (x *exchange) takeFault() {
 	}
 }
 
-// before tells whether the fault does something before the request is looked at.
+// before tells whether the fault does something whatever the answer turns out to be.
 func (f *Fault) before() bool {
-	return f.Do != nil || f.Action != "" || f.Advance != 0 || f.Stale != 0 || f.Delay > 0 || f.Jitter > 0
+	return f.Do != nil || f.Action != "" || f.Status != 0 || f.Advance != 0 || f.Stale != 0 || f.Delay > 0 || f.Jitter > 0
 }
 
 // note counts the fault and enters it into the log. The server is locked.
@@ -182,7 +184,7 @@ func (x *exchange) actFault() {
 		f.Do(s)
 	}
 	if f.Action != "" {
-		actions[f.Action](x)
+		actions[f.Action].do(x)
 	}
 	if f.Advance != 0 {
 		s.Advance(f.Advance)
@@ -192,24 +194,42 @@ func (x *exchange) actFault() {
 	}
 }
 
-// actions do what an [Action] says. What cannot be done, since there is no such
-// tag say, is not.
-var actions = map[Action]func(x *exchange){
-	ActionExpireTokens:     func(x *exchange) { x.server.ExpireTokens() },
-	ActionExpireSignedURLs: func(x *exchange) { x.server.ExpireSignedURLs() },
-	ActionDropSessions:     func(x *exchange) { x.server.DropSessions() },
-	ActionLoseBlobs:        func(x *exchange) { x.server.store.loseBlobs(x.repo) },
-	ActionMoveTag: func(x *exchange) {
-		if v := x.server.store.manifest(x.repo, x.ref); v != nil && !strings.Contains(x.ref, ":") {
-			x.server.Add(x.repo, x.ref, novelty(x.place))
-		}
+// actions are what an [Action] does, and whether there is what it changes: a fault
+// that changes nothing must not say that it happened.
+var actions = map[Action]struct {
+	can func(x *exchange) bool // the server is locked
+	do  func(x *exchange)
+}{
+	ActionExpireTokens: {
+		func(x *exchange) bool { return len(x.server.tokens) > 0 },
+		func(x *exchange) { x.server.ExpireTokens() },
 	},
-	ActionAddVersion: func(x *exchange) {
-		if x.server.store.exists(x.repo) {
-			x.server.Add(x.repo, fmt.Sprint("fault-", x.place), novelty(x.place))
-		}
+	ActionExpireSignedURLs: {
+		func(*exchange) bool { return true }, // nobody knows which are about
+		func(x *exchange) { x.server.ExpireSignedURLs() },
 	},
-	ActionDeleteVersion: func(x *exchange) { x.server.store.deleteLatest(x.repo) },
+	ActionDropSessions: {
+		func(x *exchange) bool { return len(x.server.sessions) > 0 || x.server.contents.keep },
+		func(x *exchange) { x.server.DropSessions() },
+	},
+	ActionLoseBlobs: {
+		func(x *exchange) bool { return x.server.store.hasBlobs(x.repo) },
+		func(x *exchange) { x.server.store.loseBlobs(x.repo) },
+	},
+	ActionMoveTag: {
+		func(x *exchange) bool {
+			return !strings.Contains(x.ref, ":") && x.server.store.manifest(x.repo, x.ref) != nil
+		},
+		func(x *exchange) { x.server.Add(x.repo, x.ref, novelty(x.place)) },
+	},
+	ActionAddVersion: {
+		func(x *exchange) bool { return x.server.store.exists(x.repo) },
+		func(x *exchange) { x.server.Add(x.repo, fmt.Sprint("fault-", x.place), novelty(x.place)) },
+	},
+	ActionDeleteVersion: {
+		func(x *exchange) bool { return x.server.store.hasVersions(x.repo) },
+		func(x *exchange) { x.server.store.deleteLatest(x.repo) },
+	},
 }
 
 // novelty makes a manifest that is like no other.

@@ -311,6 +311,8 @@ func (f *Fault) check() error {
 		return fmt.Errorf("match.probability: %g is not between 0 and 1", f.Probability)
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
 		return fmt.Errorf("do.status: %d is not between 200 and 599", f.Status)
+	case f.Status != 0 && f.Body == "" && f.inBody() && f.RequestBytes == 0 && f.AcceptBytes == 0 && f.Dribble == 0:
+		return fmt.Errorf("do.body: there is none in which something could happen")
 	case f.Status == 0 && f.Body != "":
 		return fmt.Errorf("do.body: without a status nothing is answered")
 	case ends > 1:

@@ -393,3 +393,32 @@ func TestFaultOfFramingOverHTTP2(t *testing.T) {
 		t.Errorf("the log says %+v", log)
 	}
 }
+
+// TestFaultLogIsTrue: what is answered is in the log and counted, and what changed
+// nothing is not.
+func TestFaultLogIsTrue(t *testing.T) {
+	withQuirks(t, nil, func(w *wire) {
+		w.image()
+		w.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteTags, Status: 503, Stall: time.Minute})
+		w.want(w.do("GET", "/v2/acme/app/tags/list", ""), 503)
+		w.want(w.do("GET", "/v2/acme/app/tags/list", ""), 200)
+		if n := len(w.server.Faults()); n != 1 {
+			t.Errorf("an answer without a body happened %d times, by the log", n)
+		}
+		for _, action := range []ghcrtest.Action{
+			ghcrtest.ActionExpireTokens, ghcrtest.ActionDropSessions, ghcrtest.ActionLoseBlobs, ghcrtest.ActionMoveTag,
+			ghcrtest.ActionAddVersion, ghcrtest.ActionDeleteVersion,
+		} {
+			w.server.ClearFaults()
+			w.server.ResetFaultLog()
+			w.server.Inject(ghcrtest.Fault{Action: action})
+			w.do("GET", "/v2/acme/none/manifests/v1", "")
+			if log := w.server.Faults(); len(log) != 0 {
+				t.Errorf("%s: there was nothing to change, and the log says %+v", action, log)
+			}
+		}
+	})
+	if _, err := ghcrtest.ParseFaults([]byte(`[{"do": {"status": 503, "stall": "1s"}}]`)); err == nil || !strings.Contains(err.Error(), "do.body") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -102,7 +102,8 @@ type Fault struct {
 	seen, used int
 }
 
-// Action is something that a fault does to what the server has.
+// Action is something that a fault does to what the server has. A request for which
+// it has nothing of the kind is none that the fault is for.
 type Action string
 
 // The actions. Those of tags and versions are about the request's repository.

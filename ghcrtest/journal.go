@@ -151,6 +151,7 @@ func (j *journal) begin(e event) error {
 	}
 	path := filepath.Join(filepath.Dir(j.lock.Name()), "journal.ndjson")
 	if err := os.WriteFile(path+".new", append(line, '\n'), 0o644); err != nil {
+		os.Remove(path + ".new")
 		return err
 	}
 	err = errors.Join(j.file.Close(), os.Rename(path+".new", path))

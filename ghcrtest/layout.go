@@ -35,6 +35,7 @@ func (s *Server) AddLayout(repo, tag string, r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("add a layout to %s: %w", repo, err)
 	}
+	added := map[oci.Digest]bool{}
 	for i, d := range index.Manifests {
 		name := d.Annotations[refName]
 		if i == 0 && tag != "" {
@@ -43,7 +44,7 @@ func (s *Server) AddLayout(repo, tag string, r io.Reader) error {
 		if oci.CheckTag(name) != nil {
 			name = ""
 		}
-		if err := s.addFromLayout(repo, name, d); err != nil {
+		if err := s.addFromLayout(repo, name, d, added); err != nil {
 			return fmt.Errorf("add a layout to %s: %w", repo, err)
 		}
 	}
@@ -68,6 +69,8 @@ func (s *Server) readLayout(r io.Reader) (*oci.Manifest, error) {
 		name := path.Clean(h.Name)
 		d, isBlob := blobName(name)
 		switch {
+		case h.Typeflag == tar.TypeReg && !isWhole(h):
+			return nil, oci.Invalid("%s is stored with holes: make the file without --sparse", name)
 		case h.Typeflag != tar.TypeReg:
 		case isBlob:
 			if err := s.contents.take(d, tr); err != nil {
@@ -95,7 +98,12 @@ func (s *Server) readLayout(r io.Reader) (*oci.Manifest, error) {
 }
 
 // addFromLayout adds a manifest and all that it names, which is among the contents.
-func (s *Server) addFromLayout(repo, tag string, d oci.Descriptor) error {
+// What was added is not looked into again: each level of nested indexes could name
+// the next one many times.
+func (s *Server) addFromLayout(repo, tag string, d oci.Descriptor, added map[oci.Digest]bool) error {
+	if added[d.Digest] && tag == "" {
+		return nil
+	}
 	if d.Size > oci.MaxManifestSize || !s.contents.has(d.Digest) {
 		return oci.Invalid("it lacks the manifest %s", d.Digest)
 	}
@@ -111,7 +119,7 @@ func (s *Server) addFromLayout(repo, tag string, d oci.Descriptor) error {
 		child := e.Descriptor
 		switch {
 		case e.Kind == oci.EdgeChild:
-			err = s.addFromLayout(repo, "", child)
+			err = s.addFromLayout(repo, "", child, added)
 		case e.Kind != oci.EdgeConfig && e.Kind != oci.EdgeLayer, oci.IsForeign(child):
 		case !s.contents.has(child.Digest):
 			err = oci.Invalid("it lacks the blob %s of %s", child.Digest, d.Digest)
@@ -122,6 +130,7 @@ func (s *Server) addFromLayout(repo, tag string, d oci.Descriptor) error {
 			return err
 		}
 	}
+	added[d.Digest] = true
 	if tag == "" {
 		tag = d.Digest.String()
 	}

@@ -22,8 +22,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -236,12 +234,14 @@ func (s *Server) ExpireSignedURLs() {
 func (s *Server) DropSessions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id := range s.sessions {
-		if s.contents.keep {
-			os.Remove(filepath.Join(s.contents.dir, "uploads", id)) // or it would be taken up again
+	for id, e := range s.sessions {
+		if e.mu.TryLock() { // else it is taking in a part, and ends with that
+			e.end(false)
+			e.mu.Unlock()
 		}
 		delete(s.sessions, id)
 	}
+	s.contents.dropUploads()
 }
 
 func (s *Server) randomHex(digits int) string {

@@ -72,15 +72,15 @@ func (s *Server) Snapshot(w io.Writer) error {
 // dropped, and what is pushed meanwhile may be lost. The clock stays: what was deleted
 // long ago by now cannot be restored any more.
 //
-// Errors: [oci.ErrInvalid] for what is no snapshot, or one that lacks something,
-// after which the server holds what it held; a directory that cannot be written.
+// Errors: [oci.ErrInvalid] for what is no snapshot, or one that lacks something; a
+// directory that cannot be written. The server then holds what it held.
 func (s *Server) Restore(r io.Reader) error {
 	tr := tar.NewReader(r)
 	h, err := tr.Next()
 	if err != nil {
 		return oci.Invalid("restore: not a snapshot: %w", err)
 	}
-	if h.Name != stateName || h.Size > maxState {
+	if h.Name != stateName || h.Size > maxState || !isWhole(h) {
 		return oci.Invalid("restore: a snapshot begins with %s, this with %q of %d bytes", stateName, h.Name, h.Size)
 	}
 	var st state
@@ -98,7 +98,7 @@ func (s *Server) Restore(r io.Reader) error {
 			return oci.Invalid("restore: %w", err)
 		}
 		d, ok := blobName(h.Name)
-		if !ok {
+		if !ok || !isWhole(h) {
 			return oci.Invalid("restore: a snapshot has no %q", h.Name)
 		}
 		if err := s.contents.take(d, tr); err != nil {
@@ -143,10 +143,24 @@ func (s *Server) Reset() error {
 func (s *store) restoreState(st *state) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.load(st); err != nil {
-		return err
+	fresh, err := s.read(st)
+	if err == nil {
+		err = s.journal.begin(event{Op: opState, Time: s.now().UTC().Round(0), State: st})
 	}
-	return s.journal.begin(event{Op: opState, Time: s.now().UTC().Round(0), State: st})
+	if err == nil {
+		s.adopt(fresh)
+	}
+	return err
+}
+
+// isWhole tells a file whose bytes are all there. One with holes could be of any size.
+func isWhole(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return false
+		}
+	}
+	return h.Typeflag == tar.TypeReg
 }
 
 // blobName reads the name that content has in a layout, and in a snapshot.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	digest "github.com/opencontainers/go-digest"
+
 	"github.com/llm-dev-ops/ghcr/ghcrtest"
 	"github.com/llm-dev-ops/ghcr/oci"
 )
@@ -366,4 +368,145 @@ func FuzzRestore(f *testing.F) {
 			}
 		}
 	})
+}
+
+// sparseTar is a file of a terabyte that takes a few bytes.
+func sparseTar(t *testing.T, name string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	record := func(s string) string { // "<length> <s>\n"
+		n := len(s) + 3
+		for len(fmt.Sprint(n))+len(s)+2 != n {
+			n++
+		}
+		return fmt.Sprintf("%d %s\n", n, s)
+	}
+	pax := record("GNU.sparse.major=1") + record("GNU.sparse.minor=0") + record("GNU.sparse.name="+name) + record("GNU.sparse.realsize=1099511627776")
+	entry := func(typeflag byte, name, content string) {
+		h := make([]byte, 512)
+		copy(h, name)
+		copy(h[100:], "0000644\x00")
+		copy(h[124:], fmt.Sprintf("%011o\x00", len(content)))
+		copy(h[136:], "00000000000\x00")
+		copy(h[148:], "        ")
+		h[156] = typeflag
+		copy(h[257:], "ustar\x0000")
+		sum := 0
+		for _, b := range h {
+			sum += int(b)
+		}
+		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+		out.Write(h)
+		out.WriteString(content + strings.Repeat("\x00", (512-len(content)%512)%512))
+	}
+	entry('x', "pax", pax)
+	entry('0', "GNUSparseFile.0/x", "1\n1099511627776\n0\n"+strings.Repeat("\x00", 512-len("1\n1099511627776\n0\n")))
+	out.Write(make([]byte, 1024))
+	return out.Bytes()
+}
+
+// TestTarBombs: files with holes are refused before they fill a disk, and indexes that
+// name one another many times are looked into once.
+func TestTarBombs(t *testing.T) {
+	server, err := ghcrtest.New(ghcrtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	blob := "blobs/sha256/" + strings.Repeat("0", 64)
+	holes := sparseTar(t, blob)
+	if h, err := tar.NewReader(bytes.NewReader(holes)).Next(); err != nil || h.Size != 1<<40 || h.Name != blob {
+		t.Fatalf("the fixture: %+v, %v", h, err)
+	}
+	if err := server.AddLayout("acme/app", "v1", bytes.NewReader(holes)); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "holes") {
+		t.Errorf("a layout with holes: %v", err)
+	}
+	state, rest := snapshotOf(t, server), holes
+	state = state[:len(state)-1024] // without its end
+	if err := server.Restore(io.MultiReader(bytes.NewReader(state), bytes.NewReader(rest))); !errors.Is(err, oci.ErrInvalid) {
+		t.Errorf("a snapshot with holes: %v", err)
+	}
+	var layout bytes.Buffer
+	tw := tar.NewWriter(&layout)
+	put := func(name string, data []byte) {
+		tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data))})
+		tw.Write(data)
+	}
+	named := ""
+	for range 40 {
+		raw := []byte(`{"schemaVersion":2,"mediaType":"` + oci.MediaTypeOCIIndex + `","manifests":[` + named + `]}`)
+		d := digest.FromBytes(raw)
+		put("blobs/sha256/"+d.Encoded(), raw)
+		named = fmt.Sprintf(`{"mediaType":"%s","digest":"%s","size":%d}`, oci.MediaTypeOCIIndex, d, len(raw))
+		put("index.json", []byte(`{"schemaVersion":2,"manifests":[`+named+`]}`))
+		named += "," + named
+	}
+	put("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
+	if err := errors.Join(tw.Close(), server.AddLayout("acme/app", "v1", &layout)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRestoreThatCannotBeKept leaves the server with what it held, and a directory
+// that the next process can read.
+func TestRestoreThatCannotBeKept(t *testing.T) {
+	was := snapshotOf(t, lived(t))
+	dir := t.TempDir()
+	server, err := ghcrtest.New(ghcrtest.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Add("acme/before", "v1", ghcrtest.NewIndex()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "journal.ndjson.new"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "journal.ndjson.new", "x"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := snapshotOf(t, server)
+	if err := server.Restore(bytes.NewReader(was)); err == nil {
+		t.Fatal("it was restored")
+	}
+	if !bytes.Equal(snapshotOf(t, server), before) {
+		t.Error("it holds something else")
+	}
+	if err := server.Add("acme/before", "v2", ghcrtest.NewIndex()); err != nil {
+		t.Error(err)
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if server, err = ghcrtest.New(ghcrtest.Options{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if err := server.Holds("acme/before", "v2", ghcrtest.NewIndex()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestResetDropsUploadsOfAnEarlierProcess: what a directory has of them is not taken
+// up again.
+func TestResetDropsUploadsOfAnEarlierProcess(t *testing.T) {
+	dir := t.TempDir()
+	server, err := ghcrtest.New(ghcrtest.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{t: t, server: server, bearer: encoded(ghcrtest.Token)}
+	location := w.do("POST", "/v2/acme/app/blobs/uploads/", "").header.Get("Location")
+	w.want(w.do("PATCH", location, "some of it"), 202)
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if w.server, err = ghcrtest.New(ghcrtest.Options{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	defer w.server.Close()
+	if err := w.server.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	w.want(w.do("PATCH", location, "the rest"), 404)
 }

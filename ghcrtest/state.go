@@ -113,24 +113,37 @@ func (st *state) digests() map[oci.Digest]bool {
 // load replaces all rows. The content must be there. After an error nothing has
 // changed.
 func (s *store) load(st *state) error {
+	fresh, err := s.read(st)
+	if err == nil {
+		s.adopt(fresh)
+	}
+	return err
+}
+
+// read makes a store of rows.
+func (s *store) read(st *state) (*store, error) {
 	fresh := newStore(s.contents, s.quirks, s.now)
 	fresh.lastPkg, fresh.lastVer, fresh.nextTag = max(fresh.lastPkg, st.LastPackage), max(fresh.lastVer, st.LastVersion), st.NextTag
 	ids := map[int64]bool{}
 	for _, p := range st.Packages {
 		if ids[p.ID] {
-			return oci.Invalid("two packages have the number %d", p.ID)
+			return nil, oci.Invalid("two packages have the number %d", p.ID)
 		}
 		ids[p.ID] = true
 		if err := fresh.loadPackage(p); err != nil {
-			return fmt.Errorf("package %s: %w", p.Name, err)
+			return nil, fmt.Errorf("package %s: %w", p.Name, err)
 		}
 	}
 	for _, list := range fresh.deleted {
 		slices.SortFunc(list, func(a, b *pkg) int { return a.deleted.Compare(b.deleted) })
 	}
+	return fresh, nil
+}
+
+// adopt takes over the rows of another store.
+func (s *store) adopt(fresh *store) {
 	s.packages, s.deleted, s.owners, s.versions, s.holders = fresh.packages, fresh.deleted, fresh.owners, fresh.versions, fresh.holders
 	s.lastPkg, s.lastVer, s.nextTag = fresh.lastPkg, fresh.lastVer, fresh.nextTag
-	return nil
 }
 
 func (s *store) loadPackage(st packageState) error {
