@@ -121,6 +121,29 @@ func TestLeaksNothing(t *testing.T) {
 	}
 }
 
+// TestLearnsFromEveryPlace: a secret of no known form is found in an answer that
+// repeats it, wherever in the request it was.
+func TestLearnsFromEveryPlace(t *testing.T) {
+	for place, test := range map[string]struct {
+		url    string
+		header []string
+	}{
+		"a cookie among others": {tagsURL, []string{"Cookie", "theme=dark; sid=opaque-value-1234; last=x"}},
+		"a parameter":           {tagsURL + "?access_token=opaque-value-1234", nil},
+		"a user's password":     {"https://me:opaque-value-1234@ghcr.io/v2/acme/app/tags/list", nil},
+		"a header":              {tagsURL, []string{"X-Api-Key", "opaque-value-1234"}},
+	} {
+		dir := record(t, cassette.Options{}, &script{answers: []answer{{status: 403, body: "you sent opaque-value-1234"}}}, func(rt http.RoundTripper) {
+			ask(t, rt, "GET", test.url, "", test.header...)
+		})
+		for path, data := range files(t, dir) {
+			if bytes.Contains(data, []byte("opaque-value-1234")) {
+				t.Errorf("%s: %s holds it: %s", place, path, data)
+			}
+		}
+	}
+}
+
 // TestOnlyWhatIsListedIsWritten: what is too short to be searched for is kept out
 // because the places that it may be in are not written.
 func TestOnlyWhatIsListedIsWritten(t *testing.T) {

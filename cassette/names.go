@@ -219,13 +219,23 @@ func (n *names) auth(req *http.Request) string {
 
 var authScheme = regexp.MustCompile(`^[a-z0-9-]{1,20}$`)
 
-// learnSecrets makes known what a request authorizes itself with, so that it is
+// learnSecrets makes known what a request authorizes itself with, wherever it has it, so that it is
 // found wherever it comes up again.
 func (n *names) learnSecrets(req *http.Request) {
 	if req.URL.User != nil {
 		if password, ok := req.URL.User.Password(); ok {
 			n.secrets.add(password)
 		}
+	}
+	for name, values := range req.URL.Query() {
+		if secretName.MatchString(name) && !n.query[name] {
+			for _, v := range values {
+				n.secrets.add(v)
+			}
+		}
+	}
+	for _, cookie := range req.Cookies() {
+		n.secrets.add(cookie.Value)
 	}
 	for name, values := range req.Header {
 		if !secretHeader.MatchString(name) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -119,7 +120,7 @@ func parseVCR(data []byte) (list []*vcrExchange, err error) {
 	}
 	var file vcrFile
 	if err := doc.Decode(&file); err != nil {
-		return nil, fmt.Errorf("it is no file of go-vcr: %w", err)
+		return nil, fmt.Errorf("it is no file of go-vcr: %s", quoted.ReplaceAllString(err.Error(), "a value"))
 	}
 	if n := len(file.Interactions); n == 0 || n > maxVCRInteractions {
 		return nil, fmt.Errorf("it has %d interactions; want 1 to %d", n, maxVCRInteractions)
@@ -133,6 +134,9 @@ func parseVCR(data []byte) (list []*vcrExchange, err error) {
 	}
 	return list, nil
 }
+
+// quoted is what an error shows of the file, which may be a secret.
+var quoted = regexp.MustCompile("`[^`]*`")
 
 func plainYAML(n *yaml.Node) error {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Tag == "!!merge" {

@@ -96,6 +96,9 @@ func TestImportLeaksNothing(t *testing.T) {
 		}
 		noCanary(t, name, dir)
 	}
+	if _, err := parseVCR([]byte("version: 2\ninteractions: [{response: {code: ghp_short}}]\n")); err == nil || strings.Contains(err.Error(), "ghp_") {
+		t.Errorf("the error shows what is in the file: %v", err)
+	}
 }
 
 func noCanary(t *testing.T, name, dir string) {
