@@ -239,6 +239,10 @@ func (c *Cassette) start() error {
 		c.mode = map[Mode]Mode{ModeOnce: ModeRecord, ModeAppend: ModeRecord, ModeRecord: ModeRecord}[c.mode]
 	} else if c.mode == ModeOnce {
 		c.mode = ModeReplay
+	} else if c.mode == ModeRecord {
+		if err := c.store.replaceable(); err != nil {
+			return err
+		}
 	}
 	if c.mode != ModeRecord {
 		t, err := c.load()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -68,6 +69,42 @@ func TestRecordAgain(t *testing.T) {
 	if s, err := cassette.Verify(t.Context(), dir, cassette.Options{}); err != nil || s.Bodies != 1 || s.Digest == pin {
 		t.Errorf("the new one: %+v, %v", s, err)
 	}
+}
+
+// TestRecordsOverNothingElse: an image layout, which looks like a cassette from the
+// outside, is not replaced by one, and a cassette that is damaged is.
+func TestRecordsOverNothingElse(t *testing.T) {
+	opts := cassette.Options{Mode: cassette.ModeRecord, Base: &script{answers: []answer{{status: 204}}}}
+	images := t.TempDir()
+	if err := image(1, 2).WriteLayout(images, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, images)
+	unread := t.TempDir()
+	if err := os.WriteFile(filepath.Join(unread, "index.json"), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	among := small(t)
+	if err := os.WriteFile(filepath.Join(among, "notes"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{images, unread, among} {
+		if _, err := cassette.Open(dir, opts); !errors.Is(err, oci.ErrInvalid) {
+			t.Errorf("%s: got %v", dir, err)
+		}
+	}
+	if after := files(t, images); !maps.EqualFunc(before, after, bytes.Equal) {
+		t.Error("the images were changed")
+	}
+	damaged := small(t)
+	for path := range files(t, damaged) {
+		if strings.Contains(path, "blobs") {
+			if err := os.WriteFile(path, []byte("damage"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	recordTo(t, damaged, cassette.Options{}, &script{answers: []answer{{status: 204}}}, func(rt http.RoundTripper) { ask(t, rt, "GET", tagsURL, "") })
 }
 
 // TestSealedStays: a cassette that is whole is not taken away again because what is

@@ -219,8 +219,8 @@ func (n *names) auth(req *http.Request) string {
 
 var authScheme = regexp.MustCompile(`^[a-z0-9-]{1,20}$`)
 
-// learnSecrets makes known what a request authorizes itself with, wherever it has it, so that it is
-// found wherever it comes up again.
+// learnSecrets makes known what a request authorizes itself with, in whatever place,
+// so that it is found wherever it comes up again.
 func (n *names) learnSecrets(req *http.Request) {
 	if req.URL.User != nil {
 		if password, ok := req.URL.User.Password(); ok {

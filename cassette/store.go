@@ -100,6 +100,35 @@ func (s *store) onlyCassette() error {
 	return nil
 }
 
+// replaceable refuses to take the place of what is an image layout, but no cassette: a
+// recording would remove the images. One of ours may be damaged.
+func (s *store) replaceable() error {
+	if err := s.onlyCassette(); err != nil {
+		return err
+	}
+	var index layoutIndex
+	data, err := s.read(indexFile, maxIndex)
+	if err == nil {
+		err = json.Unmarshal(data, &index)
+	}
+	if err != nil {
+		return s.broken("%s cannot be read, so that it is not known whether this is a cassette; choose another directory: %w", indexFile, err)
+	}
+	for _, d := range index.Manifests {
+		var m manifest // whose type other tools may leave out of the index
+		if d.ArtifactType != ArtifactType && checkDigest(d.Digest) == nil {
+			data, err := s.readBlob(d, oci.MaxManifestSize)
+			if err == nil {
+				json.Unmarshal(data, &m) // what is none has no type
+			}
+		}
+		if d.ArtifactType != ArtifactType && m.ArtifactType != ArtifactType {
+			return s.broken("the directory is an image layout, and not of a cassette; choose an empty one")
+		}
+	}
+	return nil
+}
+
 func (s *store) close() error { return s.root.Close() }
 
 // broken is for what no retry will mend.
