@@ -31,6 +31,8 @@ func (s *Server) AddLayout(repo, tag string, r io.Reader) error {
 			return err
 		}
 	}
+	s.whole.RLock()
+	defer s.whole.RUnlock()
 	index, err := s.readLayout(r)
 	if err != nil {
 		return fmt.Errorf("add a layout to %s: %w", repo, err)

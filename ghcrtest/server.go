@@ -83,6 +83,7 @@ type Server struct {
 	journal  *journal
 	pipe     pipeFront
 
+	whole        sync.RWMutex  // held to replace all that is held, and shared to read or add to it at length
 	atFirst      []Package     // that Reset sets up again
 	aheadAtFirst time.Duration // of the clock
 	sim          http.Handler  // of what is under /_sim/; nil is off

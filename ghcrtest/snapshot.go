@@ -27,6 +27,8 @@ const maxState = 256 << 20
 //
 // Errors: those of w; content that cannot be read.
 func (s *Server) Snapshot(w io.Writer) error {
+	s.whole.RLock()
+	defer s.whole.RUnlock()
 	st := s.store.state()
 	rows, err := json.Marshal(st)
 	if err != nil {
@@ -75,6 +77,8 @@ func (s *Server) Snapshot(w io.Writer) error {
 // Errors: [oci.ErrInvalid] for what is no snapshot, or one that lacks something; a
 // directory that cannot be written. The server then holds what it held.
 func (s *Server) Restore(r io.Reader) error {
+	s.whole.Lock()
+	defer s.whole.Unlock()
 	tr := tar.NewReader(r)
 	h, err := tr.Next()
 	if err != nil {
@@ -109,7 +113,7 @@ func (s *Server) Restore(r io.Reader) error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	s.DropSessions()
-	return s.contents.retain(st.digests())
+	return nil
 }
 
 // Reset has the server hold nothing but the packages of its Options, as if it were
@@ -117,6 +121,8 @@ func (s *Server) Restore(r io.Reader) error {
 //
 // Errors: a directory that cannot be written.
 func (s *Server) Reset() error {
+	s.whole.Lock()
+	defer s.whole.Unlock()
 	if err := s.store.restoreState(&state{}); err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}
@@ -128,9 +134,6 @@ func (s *Server) Reset() error {
 	s.mu.Lock()
 	s.windows, s.quotas, s.requests = map[string]*window{}, map[string]*quota{}, 0
 	s.mu.Unlock()
-	if err := s.contents.retain(nil); err != nil {
-		return fmt.Errorf("reset: %w", err)
-	}
 	for _, p := range s.atFirst {
 		if err := s.SetPackage(p); err != nil {
 			return fmt.Errorf("reset: %w", err)
@@ -139,7 +142,9 @@ func (s *Server) Reset() error {
 	return nil
 }
 
-// restoreState replaces all rows, and the journal by one that begins with them.
+// restoreState replaces all rows, and the journal by one that begins with them, and
+// drops the content that they do not name. No row can come in between: commit looks
+// whether its content is there.
 func (s *store) restoreState(st *state) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,10 +152,11 @@ func (s *store) restoreState(st *state) error {
 	if err == nil {
 		err = s.journal.begin(event{Op: opState, Time: s.now().UTC().Round(0), State: st})
 	}
-	if err == nil {
-		s.adopt(fresh)
+	if err != nil {
+		return err
 	}
-	return err
+	s.adopt(fresh)
+	return s.contents.retain(st.digests())
 }
 
 // isWhole tells a file whose bytes are all there. One with holes could be of any size.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	digest "github.com/opencontainers/go-digest"
@@ -509,4 +510,47 @@ func TestResetDropsUploadsOfAnEarlierProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.want(w.do("PATCH", location, "the rest"), 404)
+}
+
+// TestRestoreWhileOthersPushAndReset: each of them sees a server that is whole, and
+// so does the next process.
+func TestRestoreWhileOthersPushAndReset(t *testing.T) {
+	dir := t.TempDir()
+	server, err := ghcrtest.New(ghcrtest.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Add("acme/app", "v1", ghcrtest.NewIndex()); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := snapshotOf(t, server)
+	var wg sync.WaitGroup
+	for _, do := range []func(n int) error{
+		func(int) error { return server.Restore(bytes.NewReader(snapshot)) },
+		func(int) error { return server.Reset() },
+		func(int) error { return server.Snapshot(io.Discard) },
+		func(n int) error {
+			server.Add("acme/app", "v2", ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(uint64(n), 10))) // which may be lost
+			return nil
+		},
+	} {
+		wg.Go(func() {
+			for n := range 100 {
+				if err := do(n); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if server, err = ghcrtest.New(ghcrtest.Options{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

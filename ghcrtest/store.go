@@ -93,6 +93,9 @@ func (s *store) apply(e event) error {
 // package.
 func (s *store) commit(e event) error {
 	p := s.packages[e.Repo]
+	if (e.Op == opBlob || e.Op == opManifest) && !s.contents.has(e.Digest) {
+		return fmt.Errorf("%s: its content was dropped meanwhile", e.Digest)
+	}
 	if p == nil && (e.Op == opBlob || e.Op == opManifest) {
 		if err := s.commit(event{Op: opPackage, Repo: e.Repo, Visibility: s.quirks.FirstPushVisibility, Repository: e.workflow}); err != nil {
 			return err
