@@ -49,10 +49,7 @@ func (p *DeletePlan) Apply(ctx context.Context) (*Deletion, error) {
 		return nil, fmt.Errorf("%s: nothing was deleted, since it could not be undone: %w", op, err)
 	}
 	p.run(ctx, result)
-	// Whoever breaks the run off must not leave an index broken either.
-	mendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendWait)
-	mendErr := p.mend(mendCtx, result)
-	cancel()
+	mendErr := p.mend(ctx, result)
 	var causes []error
 	done := 0
 	for _, r := range result.Items {
@@ -108,10 +105,16 @@ func (p *DeletePlan) report(r DeleteResult) {
 
 // mend looks at the tags once more, and restores what an index that was not there
 // before lists and has just been deleted.
-func (p *DeletePlan) mend(ctx context.Context, result *Deletion) error {
+func (p *DeletePlan) mend(run context.Context, result *Deletion) error {
 	if !slices.ContainsFunc(result.Items, func(r DeleteResult) bool { return r.Outcome == Done }) {
 		return nil
 	}
+	// Whoever breaks the run off must not leave an index broken either.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(run))
+	defer cancel(nil)
+	defer context.AfterFunc(run, func() {
+		time.AfterFunc(mendWait, func() { cancel(context.Cause(run)) })
+	})()
 	s := p.subject
 	needed, err := s.begun(ctx, p.seen)
 	if err != nil {

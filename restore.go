@@ -198,6 +198,7 @@ func (r *restoring) run(ctx context.Context, op string) ([]RestoreResult, error)
 	done := 0
 	var end error
 	tried := map[oci.Digest]bool{}
+	back := map[oci.Digest]bool{}
 	// The list grows: what an index lists is known once it is back.
 	for i := 0; i < len(r.items); i++ {
 		item := r.items[i]
@@ -211,6 +212,10 @@ func (r *restoring) run(ctx context.Context, op string) ([]RestoreResult, error)
 			result.Outcome, result.Err = Skipped, end
 		case ctx.Err() != nil:
 			result.Outcome, result.Err = Skipped, context.Cause(ctx)
+		case missing(item, tried, back) != "":
+			// A tag must not come back to an index that lacks something.
+			result.Outcome = Skipped
+			result.Err = fmt.Errorf("%s stays deleted, since %s, which it needs, could not be restored", r.subject.image.With(oci.Reference{Digest: item.Digest}), missing(item, tried, back))
 		default:
 			result.Err = r.restoreOne(ctx, item, &result)
 			if result.Outcome = Done; result.Err != nil {
@@ -230,11 +235,21 @@ func (r *restoring) run(ctx context.Context, op string) ([]RestoreResult, error)
 		if r.opts.Report != nil {
 			r.opts.Report(result)
 		}
-		if result.Outcome == Done {
+		if back[item.Digest] = result.Outcome == Done; back[item.Digest] {
 			r.followUp(ctx, item.Digest, tried)
 		}
 	}
 	return results, sumUp(op, done, len(results), causes)
+}
+
+// missing returns what an item needs that was to come back and did not.
+func missing(item UndoItem, tried, back map[oci.Digest]bool) oci.Digest {
+	for _, need := range item.Needs {
+		if tried[need] && !back[need] {
+			return need
+		}
+	}
+	return ""
 }
 
 // restoreOne brings one manifest back, and its tags.

@@ -160,6 +160,8 @@ func (u *untagging) replace(ctx context.Context) {
 		switch item := u.plan.Items[r.item]; {
 		case r.version == 0 && err != nil && ctx.Err() == nil:
 			u.errs[r.item] = u.putBack(ctx, r, err)
+		case r.version == 0 && ctx.Err() != nil:
+			u.errs[r.item] = fmt.Errorf("%w (%w)", &PendingError{u.plan.byTag(item.Tag), r.digest}, context.Cause(ctx))
 		case r.version == 0:
 			u.errs[r.item] = &PendingError{u.plan.byTag(item.Tag), r.digest}
 		default:

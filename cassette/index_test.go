@@ -25,7 +25,8 @@ func recorded(n int, shape func(i int, e *Interaction)) []*Interaction {
 }
 
 // TestReplayIsLinear: sixteen times as many interactions take about sixteen times
-// as long, also where all have one key.
+// as long, also where all have one key. A busy machine makes anything slow for a while,
+// so one quiet moment is waited for; what is quadratic has none.
 func TestReplayIsLinear(t *testing.T) {
 	for name, test := range map[string]struct {
 		order Order
@@ -47,7 +48,7 @@ func TestReplayIsLinear(t *testing.T) {
 			measure := func(n int) time.Duration {
 				best := time.Hour
 				list := recorded(n, test.shape)
-				for range 3 {
+				for range 2 {
 					x := newIndex(list, test.order, RepeatNone)
 					began := time.Now()
 					for _, e := range list {
@@ -62,9 +63,15 @@ func TestReplayIsLinear(t *testing.T) {
 				}
 				return best
 			}
-			small, large := measure(2000), measure(32000)
-			if ratio := float64(large) / float64(small); ratio > 100 {
-				t.Errorf("2000 took %s and 32000 took %s, %.0f times as long", small, large, ratio)
+			for try := 1; ; try++ {
+				small, large := measure(2000), measure(32000)
+				ratio := float64(large) / float64(small)
+				if ratio < 100 {
+					return
+				}
+				if try == 20 {
+					t.Fatalf("2000 took %s and 32000 took %s, %.0f times as long", small, large, ratio)
+				}
 			}
 		})
 	}

@@ -147,11 +147,17 @@ func (m *Manifest) Descriptor() Descriptor {
 // Verify checks the bytes against a digest of any algorithm.
 //
 // Errors: [ErrIntegrity].
-func (m *Manifest) Verify(d Digest) error {
+func (m *Manifest) Verify(d Digest) error { return VerifyManifest(m.raw, d) }
+
+// VerifyManifest checks the bytes of a manifest against a digest of any algorithm,
+// whether they can be read or not.
+//
+// Errors: [ErrIntegrity].
+func VerifyManifest(raw []byte, d Digest) error {
 	if err := d.Validate(); err != nil {
 		return Invalid("%w", err)
 	}
-	if got := d.Algorithm().FromBytes(m.raw); got != d {
+	if got := d.Algorithm().FromBytes(raw); got != d {
 		return &IntegrityError{What: "manifest", Want: d, Got: got}
 	}
 	return nil

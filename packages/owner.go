@@ -80,7 +80,7 @@ func (c *Client) accountOf(ctx context.Context, t transport.Token) (Owner, error
 		return Owner{}, nil
 	}
 	owner, err := c.once(ctx, c.accounts, t.ID, request{url: c.url("user"), op: "find out whose the token is", token: t.ID})
-	if errors.Is(err, transport.ErrDenied) {
+	if errors.Is(err, transport.ErrDenied) && !t.Kind.IsUsers() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.accounts[t.ID] = Owner{} // it is no user's

@@ -182,12 +182,18 @@ func (c *Client) read(ctx context.Context, q request) (*http.Response, []byte, e
 		switch {
 		case len(body) > maxAnswer:
 			return nil, nil, fmt.Errorf("%s %s: the answer is over the limit of %d bytes", q.op, q.target, maxAnswer)
-		case err == nil:
+		case err == nil && (resp.StatusCode >= 300 || !strings.Contains(resp.Header.Get("Content-Type"), "json") || json.Valid(body)):
 			return resp, body, nil
 		case ctx.Err() != nil:
 			return nil, nil, context.Cause(ctx)
+		case try == cutOff && err == nil:
+			// It ended early without a word, which is as if it had been cut off.
+			return nil, nil, &transport.Error{
+				Op: q.op, Target: q.target, Method: q.method, URL: c.base.String(), Status: resp.StatusCode,
+				Err: fmt.Errorf("it is not whole JSON: %w", io.ErrUnexpectedEOF),
+			}
 		case try == cutOff:
-			return nil, nil, fmt.Errorf("%s %s: %w", q.op, q.target, err)
+			return nil, nil, err
 		}
 		if err := pause(ctx, try); err != nil {
 			return nil, nil, err

@@ -120,15 +120,10 @@ func (r *Repository) DeleteBlob(ctx context.Context, d oci.Digest) error {
 	if _, err := oci.ParseDigest(string(d)); err != nil {
 		return err
 	}
-	resp, err := r.host.do(ctx, request{
-		method: http.MethodDelete, url: r.url("blobs", d.String()),
+	return r.host.remove(ctx, request{
+		url:  r.url("blobs", d.String()),
 		call: transport.Call{Op: "delete blob", Target: r.target(d.String()), Scopes: r.delete()},
 	})
-	if err != nil {
-		return err
-	}
-	discard(resp)
-	return onlyStatus(resp, "delete blob", r.target(d.String()), http.StatusAccepted, http.StatusOK, http.StatusNoContent)
 }
 
 // blobReader reads [offset, end) of a blob and opens it again where a connection

@@ -98,6 +98,7 @@ func (u *upload) recover(ctx context.Context, offset int64, cause error, failed 
 		return 0, cause
 	}
 	if *failed++; *failed > resumes {
+		u.spent = true
 		return 0, cause
 	}
 	if refused && tooLarge(cause) {
@@ -119,6 +120,9 @@ func (u *upload) recover(ctx context.Context, offset int64, cause error, failed 
 	}
 	if reached > offset {
 		*failed = 0
+	}
+	if refused && !tooLarge(cause) && offset == 0 && reached == 0 {
+		return 1, nil // "0-0" is said of one byte too, and that it has it, it has just shown
 	}
 	return reached, nil
 }
@@ -224,16 +228,32 @@ func (r *Repository) PutStream(ctx context.Context, mediaType string, content io
 	}
 	u.desc = oci.Descriptor{MediaType: mediaType, Digest: hash.Digest(), Size: offset}
 	u.target = r.target(u.desc.Digest.String())
-	resp, err := u.put(ctx, "commit blob", nil, 0, nil)
-	if err == nil {
-		err = u.committed(resp)
-	}
-	if err != nil {
-		if _, there := r.ResolveBlob(ctx, u.desc.Digest); there != nil {
-			return oci.Descriptor{}, u.explain(err)
-		}
+	if err := u.commit(ctx); err != nil {
+		return oci.Descriptor{}, err
 	}
 	return u.desc, nil
+}
+
+// commit ends a session that has all of the content, which can't be sent a second time.
+func (u *upload) commit(ctx context.Context) error {
+	for try := 0; ; try++ {
+		resp, err := u.put(ctx, "commit blob", nil, 0, nil)
+		if err == nil {
+			err = u.committed(resp)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if _, there := u.repo.ResolveBlob(ctx, u.desc.Digest); there == nil {
+			return nil
+		}
+		if try+1 == uploadTries || !transient(err) {
+			return u.explain(err)
+		}
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
 }
 
 func (u *upload) startUnnamed(ctx context.Context) error {

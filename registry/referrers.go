@@ -55,7 +55,7 @@ func (r *Repository) referrersAPI(ctx context.Context, d oci.Digest) (found []oc
 	for u != nil && !asked[u.String()] {
 		asked[u.String()] = true
 		resp, body, err := r.read(ctx, oci.MaxManifestSize, request{
-			method: http.MethodGet, url: u,
+			method: http.MethodGet, url: u, list: true,
 			header: http.Header{"Accept": {oci.MediaTypeOCIIndex}},
 			call:   transport.Call{Op: "list referrers", Target: r.target(d.String()), Scopes: r.pull()},
 		})

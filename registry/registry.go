@@ -12,6 +12,8 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -175,8 +177,15 @@ type request struct {
 	// again makes body anew for a resend; nil if there is none.
 	again func() (io.ReadCloser, error)
 	size  int64
-	call  transport.Call
+	// list says that the answer has no digest to tell by whether it is whole, and is
+	// JSON, which shows that mostly.
+	list bool
+	call transport.Call
 }
+
+// errNotWhole is what is wrong with an answer that ended early without a word: it is
+// the same as if it had been cut off.
+var errNotWhole = fmt.Errorf("it is not whole JSON: %w", io.ErrUnexpectedEOF)
 
 func (h *Host) do(ctx context.Context, q request) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, q.method, q.url.String(), nil)
@@ -205,20 +214,50 @@ func (r *Repository) read(ctx context.Context, limit int64, q request) (*http.Re
 		if int64(len(body)) > limit {
 			return nil, nil, oci.Invalid("%s %s: the answer is over the limit of %d bytes", q.call.Op, q.call.Target, limit)
 		}
-		if err == nil {
+		if err == nil && (!q.list || !strings.Contains(resp.Header.Get("Content-Type"), "json") || json.Valid(body)) {
 			return resp, body, nil
 		}
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
 		if try == resumes || hopeless(err) {
-			return nil, nil, fmt.Errorf("%s %s: %w", q.call.Op, q.call.Target, err)
+			if err == nil {
+				err = &transport.Error{
+					Op: q.call.Op, Target: q.call.Target, Method: q.method, URL: q.url.Scheme + "://" + q.url.Host + q.url.Path,
+					Status: resp.StatusCode, Err: errNotWhole,
+				}
+			}
+			return nil, nil, err
 		}
 		if err := pause(ctx, try); err != nil {
 			return nil, nil, err
 		}
 	}
 }
+
+// remove sends a deletion. Where it stays open whether an earlier try was carried out,
+// what is not found by now was deleted by that.
+func (h *Host) remove(ctx context.Context, q request) error {
+	q.method, q.call.Once = http.MethodDelete, true
+	for try := 0; ; try++ {
+		resp, err := h.do(ctx, q)
+		switch {
+		case err == nil:
+			discard(resp)
+			return onlyStatus(resp, q.call.Op, q.call.Target, http.StatusAccepted, http.StatusOK, http.StatusNoContent)
+		case try > 0 && errors.Is(err, oci.ErrNotFound):
+			return nil
+		case try == removals || ctx.Err() != nil || errors.Is(err, transport.ErrRateLimited) || !transient(err):
+			return err
+		}
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+}
+
+// removals is how often a deletion is tried again.
+const removals = 3
 
 // discard reads what is left of a short answer so that the connection can serve
 // again, and closes it.

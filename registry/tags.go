@@ -96,7 +96,7 @@ func (r *Repository) TagNames(ctx context.Context) ([]string, error) {
 
 func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, next *url.URL, err error) {
 	q := request{
-		method: http.MethodGet, url: u,
+		method: http.MethodGet, url: u, list: true,
 		call: transport.Call{Op: "list tags", Target: r.String(), Scopes: r.pull()},
 	}
 	resp, body, err := r.read(ctx, maxTagPage, q)

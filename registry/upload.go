@@ -69,8 +69,8 @@ func (r *Repository) PutBlob(ctx context.Context, d oci.Descriptor, mount []stri
 				return oci.StoredUpload, nil
 			}
 		}
-		// What never went out was tried as often as any other request.
-		if try+1 == uploadTries || !(u.sent && transient(err)) && !errors.Is(err, errSessionLost) {
+		// What never went out was tried as often as any other request, and so was a part.
+		if try+1 == uploadTries || u.session == nil || u.spent || !transient(err) && !errors.Is(err, errSessionLost) {
 			return "", err
 		}
 		mount = nil // it was tried
@@ -88,6 +88,7 @@ type upload struct {
 	target  string
 	session *url.URL // where the next part goes; nil without a session
 	sent    bool     // some of the content went out, so it may be stored
+	spent   bool     // a part was tried as often as it may be
 }
 
 // errSessionLost says that the registry no longer knows the upload session.
@@ -236,7 +237,7 @@ func (u *upload) exchange(ctx context.Context, q request, body func(context.Cont
 	if body != nil && q.size > 0 {
 		first, err := body(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: read the content: %w", q.call.Op, u.target, err)
+			return nil, fmt.Errorf("%s %s: %w", q.call.Op, u.target, &contentError{err})
 		}
 		q.body = first
 		q.again = func() (io.ReadCloser, error) { return body(ctx) }

@@ -45,19 +45,33 @@ func (v *verifyingReader) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
+// contentError is a failure to open what is to be sent. It is not the registry's, and
+// whoever has the content has tried all that there is to try.
+type contentError struct{ err error }
+
+func (e *contentError) Error() string { return "read the content: " + e.err.Error() }
+func (e *contentError) Unwrap() error { return e.err }
+
 // transient tells whether what failed may succeed when it is done again.
 func transient(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !isExchange(err) {
 		return false
 	}
-	var e *transport.Error
+	var content *contentError
+	var e, inner *transport.Error
+	if errors.As(err, &content) {
+		return false
+	}
 	if !errors.As(err, &e) {
 		return errors.Is(err, io.ErrUnexpectedEOF)
 	}
+	if errors.As(e.Err, &inner) {
+		return false // what was sent came from another registry, and broke off
+	}
 	switch {
-	case transport.IsPermanent(err):
+	case e.NotSent(), transport.IsPermanent(err):
 		return false
-	case e.Status == 0, e.Status == http.StatusRequestTimeout, e.Status == http.StatusTooManyRequests:
+	case e.Status == 0, e.BrokenOff(), e.Status == http.StatusRequestTimeout, e.Status == http.StatusTooManyRequests:
 		return true
 	}
 	return e.Status >= 500

@@ -27,8 +27,9 @@ var (
 	ErrConflict     = errors.New("conflict")
 )
 
-// Error is an exchange that failed: the server answered 400 or above, or there was
-// no answer. It holds no secret: tokens and the queries of URLs are removed.
+// Error is an exchange that failed: the server answered 400 or above, there was no
+// answer, or it did not come to its end. It holds no secret: tokens and the queries of
+// URLs are removed.
 type Error struct {
 	Op     string // what was done: "put blob"
 	Target string // to what
@@ -43,7 +44,7 @@ type Error struct {
 	RetryAfter    time.Duration
 	Credential    string // where the credential in use was found, or "anonymous"
 	Kind          TokenKind
-	Err           error // why there was no answer
+	Err           error // why there was no answer, or not all of it
 
 	challenges []challenge
 	scopes     []string      // of the token, where the answer told; else nil
@@ -75,6 +76,10 @@ func (e *Error) Error() string {
 	}
 	if e.Status == 0 {
 		fmt.Fprintf(&b, "no answer from %s: %s", hostOf(e.URL), redact(rootCause(e.Err)))
+		return b.String()
+	}
+	if e.BrokenOff() {
+		fmt.Fprintf(&b, "%s answered %d, but not to the end: %s", hostOf(e.URL), e.Status, redact(rootCause(e.Err)))
 		return b.String()
 	}
 	if e.unrefused {
@@ -118,7 +123,15 @@ func hostOf(rawURL string) string {
 	return u.Host
 }
 
-// Unwrap returns why there was no answer, or nil if there was one.
+// BrokenOff tells whether an answer began and did not come to its end, so that asking
+// again may help.
+func (e *Error) BrokenOff() bool { return e.Err != nil && e.Status > 0 }
+
+// NotSent tells whether the request itself never went out: no token was to be had for it,
+// or it would have had to wait too long. What there was to try, was tried.
+func (e *Error) NotSent() bool { return e.token || e.final }
+
+// Unwrap returns why there was no answer, or not all of it; nil if there was one.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is tells which of the classes the error is of.
@@ -157,13 +170,23 @@ const maxErrorBody = 64 << 10
 // decodeError reads a refusal and closes its body.
 func decodeError(req *http.Request, call Call, resp *http.Response) *Error {
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	e := newError(req, call, nil)
+	// Without all of it, it may not be known what the refusal means.
+	body, cutOff := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	e := newError(req, call, rootOf(cutOff))
 	e.Status = resp.StatusCode
 	e.RequestID = resp.Header.Get("X-GitHub-Request-Id")
 	e.readBody(body)
 	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), e.Message, time.Now())
 	return e
+}
+
+// rootOf is why an answer broke off, without what it was an answer to.
+func rootOf(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 func newError(req *http.Request, call Call, err error) *Error {

@@ -85,7 +85,7 @@ func (c *Client) observe(req *http.Request, call Call, how login, attempt int, w
 		}
 		x.finish(err)
 		if req.Context().Err() != nil {
-			return nil, context.Cause(req.Context())
+			return nil, ended(req.Context())
 		}
 		return nil, newError(req, call, err)
 	}
@@ -96,6 +96,14 @@ func (c *Client) observe(req *http.Request, call Call, how login, attempt int, w
 		x.told.RateLimit = info
 	}
 	body := x.watchResponse(resp.Body)
+	body.failed = func(err error) error {
+		if req.Context().Err() != nil {
+			return err
+		}
+		e := newError(req, call, err)
+		e.Status, e.RequestID, e.Credential, e.Kind = resp.StatusCode, x.told.RequestID, how.label, how.sort
+		return e
+	}
 	resp.Body = body
 	if resp.StatusCode >= 400 {
 		body.quiet = true // until it is known what the refusal means
@@ -219,8 +227,9 @@ func (x *exchange) watchResponse(body io.ReadCloser) *receivedBody {
 
 type receivedBody struct {
 	io.ReadCloser
-	x     *exchange
-	quiet bool // its end is not the end of the exchange
+	x      *exchange
+	quiet  bool              // its end is not the end of the exchange
+	failed func(error) error // makes the failure to read it one of the exchange
 }
 
 func (b *receivedBody) Read(p []byte) (int, error) {
@@ -237,6 +246,9 @@ func (b *receivedBody) Read(p []byte) (int, error) {
 			told = nil
 		}
 		b.x.finish(told)
+	}
+	if err != nil && err != io.EOF {
+		err = b.failed(err)
 	}
 	return n, err
 }

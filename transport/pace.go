@@ -166,7 +166,7 @@ func (c *Client) enter(g *gate, req *http.Request, call Call, how login) (ticket
 		select {
 		case g.turn <- struct{}{}:
 		case <-ctx.Done():
-			return t, 0, context.Cause(ctx)
+			return t, 0, ended(ctx)
 		}
 	}
 	defer func() { <-g.turn }()
@@ -213,7 +213,7 @@ func sleepUnless(ctx context.Context, d time.Duration, changed <-chan struct{}) 
 	case <-t.C:
 	case <-changed:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ended(ctx)
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -71,5 +73,22 @@ func TestReadScopes(t *testing.T) {
 	}
 	if got := readScopes(http.Header{}); got != nil {
 		t.Errorf("nothing told: %q", got)
+	}
+}
+
+// TestEndedByAnotherRequest: what ended one request of a group, and cancelled the others, is
+// not taken for the answer to these.
+func TestEndedByAnotherRequest(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(&Error{Status: 503})
+	var e *Error
+	if err := ended(ctx); errors.As(err, &e) || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel = context.WithCancelCause(t.Context())
+	why := errors.New("the caller's reason")
+	cancel(why)
+	if err := ended(ctx); err != why {
+		t.Errorf("got %v", err)
 	}
 }

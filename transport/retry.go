@@ -94,9 +94,9 @@ func retryable(req *http.Request, call Call, err error, failures int) (time.Dura
 		// Turned away at the door: nothing was done, whatever the method.
 	case call.Once, !idempotent(req.Method):
 		return 0, false
-	case e.Status == 0 && !isNetwork(e.Err):
+	case (e.Status == 0 || e.BrokenOff()) && !isNetwork(e.Err):
 		return 0, false
-	case e.Status != 0 && e.Status != http.StatusRequestTimeout && e.Status < 500, e.Status == http.StatusNotImplemented:
+	case e.Status != 0 && !e.BrokenOff() && e.Status != http.StatusRequestTimeout && e.Status < 500, e.Status == http.StatusNotImplemented:
 		return 0, false
 	}
 	if limited && e.Status == http.StatusForbidden {
@@ -121,8 +121,19 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ended(ctx)
 	}
+}
+
+// ended is why a context is done. Where it is because another request of the same group
+// failed, that one's error is not this one's: it would be taken for an answer to it.
+func ended(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	var other *Error
+	if errors.As(cause, &other) {
+		return ctx.Err()
+	}
+	return cause
 }
 
 // isNetwork tells a failure on the way that may pass from one that will not, such

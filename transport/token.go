@@ -34,7 +34,7 @@ type cachedToken struct {
 // flight is a token on its way. Whoever waits for it shares a refusal.
 type flight struct {
 	done    chan struct{}
-	refusal error
+	failure error
 }
 
 const getToken = "get token"
@@ -58,8 +58,8 @@ func (h *hostAuth) tokenLogin(ctx context.Context, call Call, cred Credential) (
 			t, err := h.fetch(ctx, call.Scopes, cred)
 			h.mu.Lock()
 			delete(h.fetching, key)
-			if err != nil && refused(err) {
-				fetch.refusal = err
+			if err != nil && ctx.Err() == nil {
+				fetch.failure = err
 			}
 			close(fetch.done)
 			if err == nil {
@@ -76,12 +76,12 @@ func (h *hostAuth) tokenLogin(ctx context.Context, call Call, cred Credential) (
 		}
 		h.mu.Unlock()
 		select {
-		case <-other.done: // it is in the cache now, or was refused, or it is our turn
-			if other.refusal != nil {
-				return login{}, other.refusal
+		case <-other.done: // it is in the cache now, or there is none, or it is our turn
+			if other.failure != nil {
+				return login{}, other.failure
 			}
 		case <-ctx.Done():
-			return login{}, context.Cause(ctx)
+			return login{}, ended(ctx)
 		}
 	}
 }
@@ -187,8 +187,17 @@ func (h *hostAuth) fetchOnce(ctx context.Context, scopes []Scope, cred Credentia
 	call := Call{Op: getToken, Target: scopeKey(scopes), token: true}
 	label := credentialLabel(cred)
 	began := time.Now()
+	var body []byte
 	resp, err := h.client.retry(req, call, func(req *http.Request, attempt int) (*http.Response, error) {
-		return h.client.pace(req, call, login{label: label, sort: kindOf(cred)}, attempt)
+		resp, err := h.client.pace(req, call, login{label: label, sort: kindOf(cred)}, attempt)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		if body, err = io.ReadAll(io.LimitReader(resp.Body, maxToken)); err != nil {
+			return nil, err
+		}
+		return resp, nil
 	})
 	if err != nil {
 		var e *Error
@@ -197,15 +206,10 @@ func (h *hostAuth) fetchOnce(ctx context.Context, scopes []Scope, cred Credentia
 		}
 		return cachedToken{}, err
 	}
-	defer resp.Body.Close()
 	var answer struct {
 		Token       string      `json:"token"`
 		AccessToken string      `json:"access_token"`
 		ExpiresIn   json.Number `json:"expires_in"` // some services quote it
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxToken))
-	if err != nil {
-		return cachedToken{}, newError(req, call, err)
 	}
 	unreadable := json.Unmarshal(body, &answer)
 	if answer.Token == "" {

@@ -60,4 +60,9 @@ func (k TokenKind) Phrase() string {
 // names in its answers. The others have permissions, which it does not tell.
 func (k TokenKind) HasScopes() bool { return k == ClassicToken || k == OAuthToken }
 
+// IsUsers tells whether a token of this kind is certainly a user's.
+func (k TokenKind) IsUsers() bool {
+	return k == ClassicToken || k == FineGrainedToken || k == OAuthToken || k == UserToken
+}
+
 func kindOf(cred Credential) TokenKind { return KindOf(secretOf(cred)) }

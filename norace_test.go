@@ -1,0 +1,5 @@
+//go:build !race
+
+package ghcr_test
+
+const raced = false
