@@ -76,9 +76,14 @@ func (s *Server) Snapshot(w io.Writer) error {
 //
 // Errors: [oci.ErrInvalid] for what is no snapshot, or one that lacks something; a
 // directory that cannot be written. The server then holds what it held.
-func (s *Server) Restore(r io.Reader) error {
+func (s *Server) Restore(r io.Reader) (err error) {
 	s.whole.Lock()
 	defer s.whole.Unlock()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.store.dropUnnamed())
+		}
+	}()
 	tr := tar.NewReader(r)
 	h, err := tr.Next()
 	if err != nil {
@@ -157,6 +162,13 @@ func (s *store) restoreState(st *state) error {
 	}
 	s.adopt(fresh)
 	return s.contents.retain(st.digests())
+}
+
+// dropUnnamed drops the content that no row names.
+func (s *store) dropUnnamed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.contents.retain(s.rows().digests())
 }
 
 // isWhole tells a file whose bytes are all there. One with holes could be of any size.

@@ -470,8 +470,14 @@ func TestRestoreThatCannotBeKept(t *testing.T) {
 	if err := server.Restore(bytes.NewReader(was)); err == nil {
 		t.Fatal("it was restored")
 	}
+	if err := server.Restore(bytes.NewReader(was[:len(was)-2000])); !errors.Is(err, oci.ErrInvalid) {
+		t.Errorf("what is cut off: %v", err)
+	}
 	if !bytes.Equal(snapshotOf(t, server), before) {
 		t.Error("it holds something else")
+	}
+	if blobs, err := filepath.Glob(filepath.Join(dir, "blobs", "*", "*")); err != nil || len(blobs) != 1 {
+		t.Errorf("what is left of them: %v, %v", blobs, err)
 	}
 	if err := server.Add("acme/before", "v2", ghcrtest.NewIndex()); err != nil {
 		t.Error(err)

@@ -56,6 +56,11 @@ type versionState struct {
 func (s *store) state() *state {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.rows()
+}
+
+// rows is state for those who hold the lock.
+func (s *store) rows() *state {
 	st := &state{LastPackage: s.lastPkg, LastVersion: s.lastVer, NextTag: s.nextTag}
 	place := map[*pkg]int{}
 	for _, list := range s.owners {
