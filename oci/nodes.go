@@ -53,7 +53,7 @@ const (
 	RoleAttestation Role = "attestation" // what BuildKit puts beside the images of an index
 	RoleReferrer    Role = "referrer"    // a signature, an SBOM or the like
 	RoleReferrers   Role = "referrers"   // the index that stands in for the referrers API
-	RoleCache       Role = "cache"       // an index of layers, as BuildKit keeps its cache
+	RoleCache       Role = "cache"       // what BuildKit keeps its cache in: an index of layers, or a manifest whose config says so
 	RoleArtifact    Role = "artifact"
 	RoleUnknown     Role = "unknown" // not read, or of a type that is not understood
 )
@@ -155,6 +155,9 @@ func (n *Node) Names() []string {
 	return names
 }
 
+// cacheConfigType is the config of a cache that BuildKit pushed with image-manifest=true.
+const cacheConfigType = "application/vnd.buildkit.cacheconfig.v0"
+
 // Role says what the manifest is.
 func (n *Node) Role() Role {
 	if n.Manifest == nil {
@@ -176,6 +179,8 @@ func (n *Node) Role() Role {
 		return RoleImage
 	case kind == KindIndex:
 		return RoleIndex
+	case n.Manifest.Config != nil && n.Manifest.Config.MediaType == cacheConfigType:
+		return RoleCache
 	case kind == KindArtifact:
 		return RoleArtifact
 	}

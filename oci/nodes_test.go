@@ -58,7 +58,9 @@ func TestGraph(t *testing.T) {
 	ghost := list(t, leaf(t, "gone", nil))
 	cache := nodeOf(t, MediaTypeOCIIndex, map[string]any{"schemaVersion": 2, "mediaType": MediaTypeOCIIndex, "manifests": []Descriptor{
 		{MediaType: "application/vnd.oci.image.layer.v1.tar+gzip", Digest: a.Digest}}}).tagged("cache")
-	all := []*Node{a, b, c, inner, outer, sbom, signature, fallback, orphan, self, ghost, cache}
+	image := nodeOf(t, MediaTypeOCIManifest, map[string]any{"schemaVersion": 2, "mediaType": MediaTypeOCIManifest,
+		"config": Descriptor{MediaType: "application/vnd.buildkit.cacheconfig.v0", Digest: b.Digest}, "layers": []Descriptor{}}).tagged("image-cache")
+	all := []*Node{a, b, c, inner, outer, sbom, signature, fallback, orphan, self, ghost, cache, image}
 	g := NewGraph(all)
 	for _, test := range []struct {
 		name  string
@@ -78,6 +80,7 @@ func TestGraph(t *testing.T) {
 		{"tagged with its own digest", self, RoleImage, Reached},
 		{"an index whose children are gone", ghost, RoleIndex, Unreached},
 		{"BuildKit's cache", cache, RoleCache, Reached},
+		{"BuildKit's cache as a manifest", image, RoleCache, Reached},
 	} {
 		if test.node.Role() != test.role || test.node.Reach != test.reach {
 			t.Errorf("%s: %s, %s; want %s, %s", test.name, test.node.Role(), test.node.Reach, test.role, test.reach)
@@ -193,5 +196,26 @@ func TestRemoval(t *testing.T) {
 				fail("%s stays and is not told of", n.Digest)
 			}
 		}
+	}
+}
+
+func TestTopDown(t *testing.T) {
+	a, b, other := leaf(t, "a", nil), leaf(t, "b", nil), leaf(t, "other", nil)
+	inner := list(t, a)
+	outer := list(t, inner, b)
+	sbom := leaf(t, "sbom", a)
+	one, two := leaf(t, "one", nil), leaf(t, "two", nil)
+	one.Tags, two.Tags = []string{DigestTag(two.Digest) + ".sig"}, []string{DigestTag(one.Digest) + ".sig"}
+	NewGraph([]*Node{a, b, other, inner, outer, sbom, one, two})
+	got := TopDown([]*Node{sbom, one, a, b, other, inner, two, outer, a, other})
+	if want := []*Node{other, outer, inner, b, a, sbom, one, two}; !slices.Equal(got, want) {
+		for _, n := range got {
+			t.Log(n.Digest, n.Tags, n.Manifest.Annotations)
+		}
+		t.Error("not in this order")
+	}
+	// What is not in the list has no say.
+	if got := TopDown([]*Node{sbom, b}); !slices.Equal(got, []*Node{sbom, b}) {
+		t.Errorf("%d nodes", len(got))
 	}
 }

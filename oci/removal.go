@@ -81,6 +81,22 @@ func (g *Graph) Removal(roots []*Node, referrers bool) Removal {
 	return r
 }
 
+// TopDown returns nodes in an order in which they can be deleted one by one, broken
+// off anywhere: an index before what it lists, a manifest before what refers to it.
+// Tags can make circles of the latter, which are cut where no index is broken. What is
+// free to choose is in the order of the list. What the list has twice comes once.
+func TopDown(nodes []*Node) []*Node {
+	within := make(map[*Node]bool, len(nodes))
+	list := make([]*Node, 0, len(nodes))
+	for _, n := range nodes {
+		if !within[n] {
+			within[n] = true
+			list = append(list, n)
+		}
+	}
+	return sortDown(list, within)
+}
+
 // sortDown puts indexes before what they list, and manifests before what refers to
 // them. Tags can make circles of the latter, which are cut where no index is broken.
 func sortDown(list []*Node, within map[*Node]bool) []*Node {
