@@ -147,13 +147,14 @@ func withPage(u *url.URL, n int) string {
 	return at.String()
 }
 
-// join puts pages together and tells whether they fit: no row twice, and no page
-// short but the last. If not, the list moved while it was read.
+// join puts pages together and tells whether they fit: no row twice, no page short but
+// the last, and none empty that another leads to. If not, the list moved while it was
+// read.
 func join[T any](pages []page[T], id func(T) int64) (rows []T, fit bool) {
 	fit = true
 	seen := map[int64]bool{}
 	for i, p := range pages {
-		if len(p.rows) < pageSize && i < len(pages)-1 {
+		if len(p.rows) < pageSize && i < len(pages)-1 || len(p.rows) == 0 && i > 0 {
 			fit = false
 		}
 		for _, row := range p.rows {

@@ -105,35 +105,39 @@ func TestListThatNeverRests(t *testing.T) {
 	})
 }
 
-// TestPagesThatAreAlwaysShort: a page that is short each time does not move. What
-// was read twice the same is the list, if there are as many as GitHub counts.
+// TestPagesThatAreAlwaysShort: a page that is short each time, or a last one that is
+// empty, does not move. What was read twice the same is the list, if there are as many as
+// GitHub counts.
 func TestPagesThatAreAlwaysShort(t *testing.T) {
 	for _, state := range []packages.VersionState{packages.Active, packages.Deleted} {
-		for count, want := range map[int]bool{150: true, 151: state == packages.Deleted} {
-			handler := func(w *reply, r *http.Request) bool {
-				switch r.URL.Path {
-				case packagePath:
-					w.json(200, `{"id":7,"name":"app","version_count":%d}`, count)
-				case versionsPath, numericPath:
-					ids := down(150)
-					if list(w, r, ids[:99]); r.URL.Query().Get("page") == "" {
-						w.header.Set("Link", `<https://api.github.com`+numericPath+`?page=2>; rel="next", <https://api.github.com`+numericPath+`?page=2>; rel="last"`)
-						break
+		for _, pages := range [][2]int{{99, 51}, {100, 0}} {
+			rows := pages[0] + pages[1]
+			for count, want := range map[int]bool{rows: true, rows + 1: state == packages.Deleted} {
+				handler := func(w *reply, r *http.Request) bool {
+					switch r.URL.Path {
+					case packagePath:
+						w.json(200, `{"id":7,"name":"app","version_count":%d}`, count)
+					case versionsPath, numericPath:
+						ids := down(rows)
+						if list(w, r, ids[:pages[0]]); r.URL.Query().Get("page") == "" {
+							w.header.Set("Link", `<https://api.github.com`+numericPath+`?page=2>; rel="next", <https://api.github.com`+numericPath+`?page=2>; rel="last"`)
+							break
+						}
+						w.body.Reset()
+						r.URL.RawQuery = ""
+						list(w, r, ids[pages[0]:])
+					default:
+						return false
 					}
-					w.body.Reset()
-					r.URL.RawQuery = ""
-					list(w, r, ids[99:])
-				default:
-					return false
+					return true
 				}
-				return true
+				with(t, handler, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
+					all, err := c.AllVersions(ctx, "acme", "app", state)
+					if (err == nil) != want || len(all) != rows {
+						t.Errorf("%s, %v rows, %d counted: %d versions, %v", state, pages, count, len(all), err)
+					}
+				})
 			}
-			with(t, handler, func(t *testing.T, ctx context.Context, a *api, c *packages.Client) {
-				all, err := c.AllVersions(ctx, "acme", "app", state)
-				if (err == nil) != want || len(all) != 150 {
-					t.Errorf("%s, %d counted: %d versions, %v", state, count, len(all), err)
-				}
-			})
 		}
 	}
 }

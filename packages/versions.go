@@ -88,22 +88,35 @@ const rounds = 4
 // Errors: [*Error] with the reason of the refusal; [*MovingError], beside the rows
 // seen last, for a list that did not come to rest.
 func (c *Client) AllVersions(ctx context.Context, owner, name string, state VersionState) ([]PackageVersion, error) {
+	_, rows, err := c.allVersions(ctx, owner, name, state)
+	return rows, err
+}
+
+// Contents returns a package and all its active versions, as [Client.AllVersions]
+// does, for who must know that both belong together: a name that is free again may be
+// another package's.
+//
+// Errors: those of [Client.AllVersions].
+func (c *Client) Contents(ctx context.Context, owner, name string) (Package, []PackageVersion, error) {
+	return c.allVersions(ctx, owner, name, Active)
+}
+
+func (c *Client) allVersions(ctx context.Context, owner, name string, state VersionState) (p Package, rows []PackageVersion, err error) {
 	s := subject{owner: owner, name: name}
 	q, err := c.versionsRequest(ctx, owner, name, state)
 	if err != nil {
-		return nil, err
+		return p, nil, err
 	}
 	var before []PackageVersion
 	for round := 0; ; round++ {
-		p, err := c.Get(ctx, owner, name)
-		if err != nil {
-			return nil, err
+		if p, err = c.Get(ctx, owner, name); err != nil {
+			return p, nil, err
 		}
 		pages, err := fetchAll[PackageVersion](ctx, c, q, maxPages)
 		if errors.Is(err, TooMany) {
-			return nil, errNoEnd(q)
+			return p, nil, errNoEnd(q)
 		} else if err != nil {
-			return nil, explain(err, s)
+			return p, nil, explain(err, s)
 		}
 		rows, fit := join(pages, PackageVersion.number)
 		counted := state != Deleted && len(rows) == p.VersionCount
@@ -113,14 +126,14 @@ func (c *Client) AllVersions(ctx context.Context, owner, name string, state Vers
 				rows[i].Metadata.Visibility = p.Visibility
 			}
 			slices.SortStableFunc(rows, PackageVersion.Compare)
-			return rows, nil
+			return p, rows, nil
 		}
 		if round == rounds-1 {
-			return rows, &MovingError{Op: q.op, Target: q.target, Rows: len(rows), Count: p.VersionCount}
+			return p, rows, &MovingError{Op: q.op, Target: q.target, Rows: len(rows), Count: p.VersionCount}
 		}
 		before = rows
 		if err := pause(ctx, round); err != nil {
-			return nil, err
+			return p, nil, err
 		}
 	}
 }
