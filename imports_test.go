@@ -29,25 +29,28 @@ var allowedImports = map[string][]string{
 	},
 	"packages": {module + "/oci", module + "/transport", "golang.org/x/sync/errgroup"},
 	"transfer": {
-		module + "/oci",
+		module + "/oci", module + "/internal/filelock",
 		"github.com/klauspost/compress/...",
 		"github.com/opencontainers/go-digest",
 		"github.com/opencontainers/image-spec/specs-go/v1",
 		"golang.org/x/sync/...",
 	},
+	"retain": {module + "/oci", "github.com/Masterminds/semver/v3", "go.yaml.in/yaml/v3"},
 	// Any program that speaks HTTP can put it below its client.
 	"cassette": {module + "/oci", "github.com/opencontainers/go-digest"},
 	// The emulator must not share the client's mistakes, so it shares no code with
 	// it but the data types.
 	"ghcrtest": {module + "/oci", "github.com/opencontainers/go-digest"},
 	"": {
-		module + "/oci", module + "/packages", module + "/registry", module + "/transfer", module + "/transport",
+		module + "/oci", module + "/packages", module + "/registry", module + "/retain", module + "/transfer", module + "/transport",
+		module + "/internal/filelock",
 		"golang.org/x/sync/errgroup",
 		"oras.land/oras-go/v2/registry/remote/auth",
 		"oras.land/oras-go/v2/registry/remote/credentials",
 	},
-	"cmd/ghcr": {"..."},
-	"bench":    {"..."},
+	"cmd/ghcr":          {"..."},
+	"bench":             {"..."},
+	"internal/filelock": {},
 	// What .ci/memory measures with.
 	"internal/peak": {module + "/oci", "github.com/opencontainers/go-digest"},
 }
