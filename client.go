@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -76,6 +77,8 @@ type Client struct {
 	manifests *manifestCache
 	journal   *registry.Journal
 
+	charged atomic.Int64 // requests to the API that counted on its limits
+
 	mu    sync.Mutex
 	hosts map[string]*registry.Host
 	dice  sync.Mutex // held to read Options.Random
@@ -110,7 +113,7 @@ func New(opts Options) (*Client, error) {
 		PlainHTTP:   opts.PlainHTTP,
 		UserAgent:   opts.UserAgent,
 		Logger:      opts.Logger,
-		Observer:    opts.Observer,
+		Observer:    transport.ObserverFunc(c.observe),
 		MaxWait:     opts.MaxWait,
 	})
 	if err != nil {
@@ -129,6 +132,17 @@ func New(opts Options) (*Client, error) {
 		}
 	}
 	return c, nil
+}
+
+// observe counts what GitHub counts: an answer that nothing changed is free
+// (docs/quirks.md#rest-conditional).
+func (c *Client) observe(e transport.Exchange) {
+	if c.packages != nil && e.Host == c.packages.Host() && e.Status != http.StatusNotModified {
+		c.charged.Add(1)
+	}
+	if c.opts.Observer != nil {
+		c.opts.Observer.Exchange(e)
+	}
 }
 
 // Packages returns the client of GitHub's Packages API that goes with the registry.

@@ -110,11 +110,8 @@ func (p *DeletePlan) mend(run context.Context, result *Deletion) error {
 		return nil
 	}
 	// Whoever breaks the run off must not leave an index broken either.
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(run))
-	defer cancel(nil)
-	defer context.AfterFunc(run, func() {
-		time.AfterFunc(mendWait, func() { cancel(context.Cause(run)) })
-	})()
+	ctx, release := finishing(run, mendWait)
+	defer release()
 	s := p.subject
 	needed, err := s.begun(ctx, p.seen)
 	if err != nil {
@@ -126,16 +123,11 @@ func (p *DeletePlan) mend(run context.Context, result *Deletion) error {
 		if index == nil || r.Outcome != Done {
 			continue
 		}
-		back := &restoring{subject: s}
 		item := UndoItem{Version: r.Version, Digest: r.Digest}
 		if m := r.node.Manifest; m != nil {
 			item.MediaType, item.Manifest = m.MediaType, m.Bytes()
 		}
-		changed := &ChangedError{p.byDigest(r.Digest), fmt.Sprintf("%s has begun to need it, and it was restored", nameOf(index))}
-		r.Outcome, r.Err = Changed, changed
-		if err := back.restoreOne(ctx, item, &RestoreResult{}); err != nil {
-			r.Outcome, r.Err = Failed, fmt.Errorf("%s has begun to need %s, which could not be restored: %w", nameOf(index), p.byDigest(r.Digest), err)
-		}
+		r.Outcome, r.Err = s.bringBack(ctx, item, nameOf(index))
 		p.report(*r)
 	}
 	return nil
@@ -143,11 +135,7 @@ func (p *DeletePlan) mend(run context.Context, result *Deletion) error {
 
 // begun returns what the indexes need that tags lead to and that were not seen before.
 func (s *subject) begun(ctx context.Context, seen *view) (map[oci.Digest]*oci.Node, error) {
-	names, err := s.repo.TagNames(ctx)
-	if ignoreNotFound(err) != nil {
-		return nil, err
-	}
-	tags, err := s.resolveTags(ctx, names)
+	tags, err := s.allTags(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +236,7 @@ func (s *subject) deleteOne(ctx context.Context, item DeleteItem) error {
 	v, err := s.api.Version(ctx, s.owner, s.name, item.Version)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return &packages.Error{Reason: packages.Gone, Op: "delete version", Owner: s.owner, Package: s.name, Version: item.Version}
+		return s.confirmGone(ctx, item.Version, item.Digest)
 	case err != nil:
 		return err
 	case v.Digest() != item.Digest:
@@ -259,16 +247,49 @@ func (s *subject) deleteOne(ctx context.Context, item DeleteItem) error {
 	if !slices.Equal(tags, item.Tags) {
 		return &ChangedError{ref, "by now it has " + describeTags(tags)}
 	}
-	if err := s.api.DeleteVersion(ctx, s.owner, s.name, item.Version); err != nil {
+	if err := s.api.DeleteVersion(ctx, s.owner, s.name, item.Version); errors.Is(err, packages.Gone) {
+		return s.confirmGone(ctx, item.Version, item.Digest)
+	} else if err != nil {
 		return err
 	}
-	switch _, err := s.api.Version(ctx, s.owner, s.name, item.Version); {
+	return s.verifyDeleted(ctx, item.Version)
+}
+
+// verifyDeleted looks at a version that GitHub said it deleted.
+func (s *subject) verifyDeleted(ctx context.Context, version int64) error {
+	switch _, err := s.api.Version(ctx, s.owner, s.name, version); {
 	case errors.Is(err, ErrNotFound):
 		return nil
 	case err != nil:
-		return fmt.Errorf("version %d was deleted, and could not be looked at afterwards: %w", item.Version, err)
+		return fmt.Errorf("version %d was deleted, and could not be looked at afterwards: %w", version, err)
 	}
-	return fmt.Errorf("version %d is still there, although GitHub said that it deleted it", item.Version)
+	return fmt.Errorf("version %d is still there, although GitHub said that it deleted it", version)
+}
+
+// confirmGone returns [packages.Gone] for a version that the API does not find. Nor does
+// it find what this login has lost the right to see
+// (docs/quirks.md#rest-mask-forbidden), which the registry may still show: that is
+// [ErrDenied].
+func (s *subject) confirmGone(ctx context.Context, version int64, d oci.Digest) error {
+	gone := &packages.Error{Reason: packages.Gone, Op: "delete version", Owner: s.owner, Package: s.name, Version: version}
+	if _, err := s.repo.Resolve(ctx, d.String()); errors.Is(err, ErrNotFound) {
+		return gone
+	} else if err != nil {
+		return err
+	}
+	// The same manifest may have been pushed again, as another version.
+	if _, err := s.api.Get(ctx, s.owner, s.name); errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w: the registry has %s, and the Packages API does not show its package to this login any more", ErrDenied, s.image.With(oci.Reference{Digest: d}))
+	} else if err != nil {
+		return err
+	}
+	// Or the answers before were wrong, which is not told as a deletion.
+	if _, err := s.api.Version(ctx, s.owner, s.name, version); err == nil {
+		return fmt.Errorf("version %d is there, although the Packages API did not find it at first", version)
+	} else if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return gone
 }
 
 // deleteManifest deletes on a registry that can.

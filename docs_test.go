@@ -115,6 +115,43 @@ func contains(files map[string]string, prefix, pattern string) bool {
 	return false
 }
 
+// TestRetentionTestsExist: each case of docs/retention.md names its tests, and those of a
+// table the row too.
+func TestRetentionTestsExist(t *testing.T) {
+	data, err := os.ReadFile("docs/retention.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := sources(t)
+	_, cases, found := strings.Cut(string(data), "\n## What went wrong elsewhere\n")
+	if !found {
+		t.Fatal("the cases are not there")
+	}
+	ids, names := map[string]bool{}, 0
+	for line := range strings.Lines(cases) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		ids[strings.TrimSpace(cells[1])] = true
+		for _, name := range quoted(cells[3]) {
+			names++
+			test, row, _ := strings.Cut(name, "/")
+			if !contains(files, "", `func `+test+`\(t \*testing\.T\)`) || row != "" && !contains(files, "", `"`+regexp.QuoteMeta(row)+`"`) {
+				t.Errorf("there is no %s", name)
+			}
+		}
+	}
+	if names < 60 {
+		t.Errorf("only %d tests are named", names)
+	}
+	for i := range 24 {
+		if id := fmt.Sprintf("A%d", i+1); !ids[id] {
+			t.Errorf("%s has no row", id)
+		}
+	}
+}
+
 var quirkLink = regexp.MustCompile(`quirks\.md#([a-z0-9-]+)`)
 
 func TestQuirksAreDocumented(t *testing.T) {

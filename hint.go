@@ -54,7 +54,13 @@ func refusalHint(err error) string {
 	var pending *PendingError
 	var unlisted *UnlistedError
 	var changed *ChangedError
+	var plan *PlanError
+	var stopped *StoppedError
 	switch {
+	case errors.As(err, &plan):
+		return planHint(plan.Fault)
+	case errors.As(err, &stopped) && stopped.Journal != "":
+		return "go on with the journal, what is done is not done again: ghcr prune --resume " + stopped.Journal + " --apply"
 	case errors.As(err, &tags):
 		return "to delete the image with all its tags add --all-tags; to take off the one tag alone: ghcr untag"
 	case errors.As(err, &needed) && len(needed.Indexes) > 0:
@@ -69,6 +75,18 @@ func refusalHint(err error) string {
 		return "look at it again, and decide anew"
 	}
 	return ""
+}
+
+func planHint(f PlanFault) string {
+	switch f {
+	case PlanRefused:
+		return "nothing was done: narrow the rules, or let the policy allow more (its defaults; --max-deletes, --max-percent, --min-remaining)"
+	case PlanEarly:
+		return "nothing was done: plan without --at, for today other images are old enough"
+	case PlanMalformed, PlanForeign:
+		return "nothing was done: make the plan with this program, for this package"
+	}
+	return "make the plan anew: nothing was done"
 }
 
 func exchangeHint(e *transport.Error) string {

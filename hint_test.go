@@ -24,6 +24,8 @@ func TestHintOfEachRefusal(t *testing.T) {
 		&ghcr.UnlistedError{Image: ref}:                                      "in a minute",
 		&ghcr.ChangedError{Image: ref, What: "the tag points to sha256:00"}:  "decide anew",
 		&ghcr.PartialError{Causes: []error{&ghcr.UnlistedError{Image: ref}}}: "in a minute",
+		&ghcr.PlanError{Fault: ghcr.PlanExpired}:                             "make the plan anew",
+		&ghcr.PlanError{Fault: ghcr.PlanRefused}:                             "narrow the rules",
 	} {
 		if hint := ghcr.Hint(fmt.Errorf("delete: %w", err)); !strings.Contains(hint, want) {
 			t.Errorf("%v: hint %q, want %q in it", err, hint, want)

@@ -24,6 +24,7 @@ type manifestCache struct {
 	memory map[oci.Digest]*oci.Manifest
 	bytes  int64          // in memory
 	counts map[string]int // files in each directory that was written to
+	puts   int64
 }
 
 // Bounds of what is kept: bytes in memory, and files in each of the 256 directories
@@ -65,6 +66,7 @@ func (c *manifestCache) get(d oci.Digest) *oci.Manifest {
 func (c *manifestCache) put(d oci.Digest, m *oci.Manifest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.puts++
 	if c.dir == "" {
 		if c.bytes += int64(len(m.Bytes())); c.bytes > maxMemoryManifests {
 			clear(c.memory)
@@ -76,6 +78,13 @@ func (c *manifestCache) put(d oci.Digest, m *oci.Manifest) {
 	path := c.path(d)
 	c.makeRoom(filepath.Dir(path))
 	writeAside(path, append([]byte(m.MediaType+"\n"), m.Bytes()...), false)
+}
+
+// fetched tells how many manifests were put, and so how many downloads were counted.
+func (c *manifestCache) fetched() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.puts
 }
 
 func (c *manifestCache) path(d oci.Digest) string {

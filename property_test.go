@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,8 +22,9 @@ type world struct {
 	images  []*ghcrtest.Image
 	tags    map[string]*ghcrtest.Image
 	n       uint64
-	over    bool // nobody meddles any more
-	meddled bool // somebody did between plan and deletion
+	mu      sync.Mutex // held by who meddles while requests are answered side by side
+	over    bool       // nobody meddles any more
+	meddled bool       // somebody did between plan and deletion
 }
 
 const worldRepo = "acme/app"
@@ -131,6 +133,8 @@ func (w *world) meddle() {
 // right before a tag is written or a version deleted.
 func (w *world) interleave() (method func() string) {
 	w.server.Inject(ghcrtest.Fault{After: w.r.IntN(60), Do: func(*ghcrtest.Server) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if !w.over {
 			w.meddle()
 		}

@@ -192,7 +192,7 @@ func TestUndoComesFirst(t *testing.T) {
 		}
 		cache := t.TempDir()
 		s.client = s.newClient(cache)
-		old := filepath.Join(cache, "undo", "old.json")
+		old := filepath.Join(cache, "undo", "acme-app-20200101-000000-000000001.json")
 		if err := errors.Join(os.MkdirAll(filepath.Dir(old), 0o700), os.WriteFile(old, nil, 0o600), os.Chtimes(old, time.Time{}, time.Now().Add(-40*24*time.Hour))); err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 // file before the first change, and holds no secret.
 type Undo struct {
 	Schema string     `json:"schema"` // [UndoSchema]
-	Op     string     `json:"op"`     // "delete" or "untag"
+	Op     string     `json:"op"`     // "delete", "untag" or "prune"
 	Image  string     `json:"image"`  // the repository: "ghcr.io/acme/app"
 	Time   time.Time  `json:"time"`
 	Items  []UndoItem `json:"items"`
@@ -45,24 +46,42 @@ type UndoItem struct {
 // maxUndo is far above what a run may delete.
 const maxUndo = 256 << 20
 
-// ReadUndo reads a file that a deletion or an untagging wrote.
+// ReadUndo reads a file that a deletion or an untagging wrote, the journal of a prune,
+// or a file with its plan alone. A journal tells what was done, and a plan only what was
+// meant to be: see [UndoOf]. Tags that a prune gave stay.
 //
-// Errors: [ErrInvalid] for what is no such file; that it can't be read.
+// Errors: [ErrInvalid] for what is no such file; [ErrIntegrity] for a journal or plan
+// that was altered; that it can't be read.
 func ReadUndo(path string) (*Undo, error) {
+	data, err := readUndoFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var u *Undo
+	switch schema := schemaOf(data); {
+	case schema == JournalSchema:
+		u, err = journalUndo(data)
+	case strings.HasPrefix(schema, "ghcr-plans/"):
+		u, err = filedUndo(data)
+	default:
+		if u, err = parseUndo(data); err != nil {
+			err = oci.Invalid("%w", err)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("undo file %s: %w", path, err)
+	}
+	return u, nil
+}
+
+// readUndoFile reads a file, and of one that is too large a byte more than may be.
+func readUndoFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxUndo+1))
-	if err != nil {
-		return nil, err
-	}
-	u, err := parseUndo(data)
-	if err != nil {
-		return nil, oci.Invalid("undo file %s: %w", path, err)
-	}
-	return u, nil
+	return io.ReadAll(io.LimitReader(f, maxUndo+1))
 }
 
 func parseUndo(data []byte) (*Undo, error) {
@@ -80,23 +99,27 @@ func parseUndo(data []byte) (*Undo, error) {
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, fmt.Errorf("there is something behind its end")
 	}
+	return u, u.check()
+}
+
+func (u *Undo) check() error {
 	if ref, err := oci.ParseRef(u.Image); err != nil || !ref.Reference.IsZero() {
-		return nil, fmt.Errorf("%q is no repository", u.Image)
+		return fmt.Errorf("%q is no repository", u.Image)
 	}
 	for _, item := range u.Items {
 		if _, err := oci.ParseDigest(string(item.Digest)); err != nil {
-			return nil, err
+			return err
 		}
 		for _, tag := range item.Tags {
 			if err := oci.CheckTag(tag); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		if item.Version < 0 {
-			return nil, fmt.Errorf("%d is no version", item.Version)
+			return fmt.Errorf("%d is no version", item.Version)
 		}
 	}
-	return u, nil
+	return nil
 }
 
 // undo is what takes the plan back.
@@ -134,18 +157,9 @@ func (s *subject) writeUndo(path string, u *Undo) (string, error) {
 		return "", err
 	}
 	if path == "" {
-		dir := s.client.opts.UndoDir
-		if dir == "" && s.client.opts.CacheDir == "" {
-			return "", nil
-		}
-		if dir == "" {
-			dir = filepath.Join(s.client.opts.CacheDir, "undo")
-		}
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if path, err = s.undoPath("json", u.Time); path == "" {
 			return "", err
 		}
-		clearOld(dir, u.Time.Add(-undoLife))
-		path = filepath.Join(dir, fmt.Sprintf("%s-%s-%09d.json", undoName(s.image.Name), u.Time.Format("20060102-150405"), u.Time.Nanosecond()))
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return "", fmt.Errorf("write %s: %w: it may be needed", path, fs.ErrExist)
@@ -153,9 +167,33 @@ func (s *subject) writeUndo(path string, u *Undo) (string, error) {
 	return path, writeAside(path, append(data, '\n'), true)
 }
 
+// undoPath is where a new file goes that is to be kept as long as it can help; empty if
+// there is no place for it.
+func (s *subject) undoPath(kind string, now time.Time) (string, error) {
+	dir := s.client.opts.UndoDir
+	if dir == "" && s.client.opts.CacheDir == "" {
+		return "", nil
+	}
+	if dir == "" {
+		dir = filepath.Join(s.client.opts.CacheDir, "undo")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	clearOld(dir, now.Add(-undoLife))
+	return filepath.Join(dir, fmt.Sprintf("%s-%s-%09d.%s", undoName(s.image.Name), now.Format("20060102-150405"), now.Nanosecond(), kind)), nil
+}
+
+// undoFile is how the files are called that [subject.undoPath] names. Others in the
+// directory may be somebody else's.
+var undoFile = regexp.MustCompile(`-\d{8}-\d{6}-\d{9}\.(json|journal)(\.lock)?$`)
+
 func clearOld(dir string, before time.Time) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
+		if !undoFile.MatchString(e.Name()) {
+			continue
+		}
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && info.ModTime().Before(before) {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}

@@ -39,6 +39,7 @@ type UntagPlan struct {
 	opts    UntagOptions
 	images  map[oci.Digest]*oci.Manifest
 	refused error
+	step    bool // it is part of a run with a journal, where one tag does not keep the others
 }
 
 // UntagItem is one tag.
@@ -137,20 +138,27 @@ func (s *subject) planUntag(ctx context.Context, opts UntagOptions, refs []oci.I
 	return p, p.readOthers(ctx)
 }
 
-// readImages reads the images, which are put back if need be. A throw-away manifest
-// of a run that was broken off is told by what it says of itself.
+// readImages reads the images, which are put back if need be.
 func (p *UntagPlan) readImages(ctx context.Context) error {
 	for i := range p.Items {
-		item := &p.Items[i]
-		m, err := p.subject.manifest(ctx, item.Digest)
-		if err != nil {
+		if err := p.readImage(ctx, &p.Items[i]); err != nil {
 			return err
 		}
-		if was, ok := throwawayOf(m); ok {
-			item.throwaway, item.Digest = item.Digest, was
-		}
-		p.images[m.Digest()] = m
 	}
+	return nil
+}
+
+// readImage reads an image. A throw-away manifest of a run that was broken off is told by
+// what it says of itself.
+func (p *UntagPlan) readImage(ctx context.Context, item *UntagItem) error {
+	m, err := p.subject.manifest(ctx, item.Digest)
+	if err != nil {
+		return err
+	}
+	if was, ok := throwawayOf(m); ok {
+		item.throwaway, item.Digest = item.Digest, was
+	}
+	p.images[m.Digest()] = m
 	return nil
 }
 

@@ -36,18 +36,13 @@ func (p *UntagPlan) Apply(ctx context.Context) (*Untagging, error) {
 	if len(p.Items) == 0 {
 		return &Untagging{}, nil
 	}
-	if err := p.mayDelete(ctx); err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
-	}
-	for _, item := range p.Items {
-		if err := p.isStill(ctx, item); err != nil {
+	result := &Untagging{}
+	if !p.step {
+		undo, err := p.begin(ctx)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", op, err)
 		}
-	}
-	result := &Untagging{}
-	var err error
-	if result.Undo, err = s.writeUndo(p.opts.Undo, p.undo()); err != nil {
-		return nil, fmt.Errorf("%s: nothing was changed, since it could not be undone: %w", op, err)
+		result.Undo = undo
 	}
 	u := &untagging{plan: p, errs: make([]error, len(p.Items)), done: make([]bool, len(p.Items))}
 	switch {
@@ -74,14 +69,27 @@ func (p *UntagPlan) Apply(ctx context.Context) (*Untagging, error) {
 	return result, sumUp(op, len(p.Items)-len(causes), len(p.Items), causes)
 }
 
-// mayDelete refuses to begin what a token is known not to be allowed to end
-// (docs/quirks.md#rest-scopes). Of tokens without scopes it shows when it is tried, and
-// the tag is put back.
-func (p *UntagPlan) mayDelete(ctx context.Context) error {
-	s := p.subject
-	if s.api == nil || p.To != "" {
-		return nil
+// begin looks at what could be in the way, and writes down how to undo it.
+func (p *UntagPlan) begin(ctx context.Context) (undo string, err error) {
+	if p.subject.api != nil && p.To == "" {
+		if err := p.subject.mayDelete(ctx); err != nil {
+			return "", err
+		}
 	}
+	for _, item := range p.Items {
+		if err := p.isStill(ctx, item); err != nil {
+			return "", err
+		}
+	}
+	if undo, err = p.subject.writeUndo(p.opts.Undo, p.undo()); err != nil {
+		return "", fmt.Errorf("nothing was changed, since it could not be undone: %w", err)
+	}
+	return undo, nil
+}
+
+// mayDelete refuses to begin what a token is known not to be allowed to end
+// (docs/quirks.md#rest-scopes). Of tokens without scopes it shows when it is tried.
+func (s *subject) mayDelete(ctx context.Context) error {
 	tokens, err := s.client.transport.Tokens(ctx, s.api.Host())
 	if err != nil {
 		return err

@@ -5,25 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"time"
-)
 
-// errLocked says that somebody else holds a lock.
-var errLocked = errors.New("locked by another")
+	"github.com/llm-dev-ops/ghcr/internal/filelock"
+)
 
 // lockPoll is how often a lock that is taken is tried again. Waiting inside the
 // system call could not be cancelled.
 const lockPoll = 25 * time.Millisecond
 
-// acquireLock waits for the lock that the file at path stands for: against other
-// processes, and against goroutines of this one. The file exists while the lock
-// is held, and the lock ends with the process, however that ends.
+// acquireLock waits for the lock that the file at path stands for.
 func acquireLock(ctx context.Context, path string) (release func(), err error) {
 	for {
-		release, err := tryLock(path)
+		release, err := filelock.Try(path)
 		if err == nil {
 			return release, nil
 		}
-		if !errors.Is(err, errLocked) {
+		if !errors.Is(err, filelock.ErrHeld) {
 			return nil, fmt.Errorf("lock: %w", err)
 		}
 		select {

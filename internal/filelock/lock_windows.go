@@ -1,4 +1,4 @@
-package transfer
+package filelock
 
 import (
 	"errors"
@@ -9,8 +9,10 @@ import (
 // errSharingViolation is Windows' answer where another has the file open.
 const errSharingViolation = syscall.Errno(32)
 
-// tryLock opens the file so that nobody else can.
-func tryLock(path string) (release func(), err error) {
+// Try takes the lock that a file stands for, by opening it so that nobody else can.
+//
+// Errors: [ErrHeld], and that the file can't be opened.
+func Try(path string) (release func(), err error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, err
@@ -19,7 +21,7 @@ func tryLock(path string) (release func(), err error) {
 		syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
 	switch {
 	case errors.Is(err, errSharingViolation):
-		return nil, errLocked
+		return nil, ErrHeld
 	case err != nil:
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}

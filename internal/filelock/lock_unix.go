@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
 
-package transfer
+package filelock
 
 import (
 	"errors"
@@ -8,7 +8,10 @@ import (
 	"syscall"
 )
 
-func tryLock(path string) (release func(), err error) {
+// Try takes the lock that a file stands for, which exists while the lock is held.
+//
+// Errors: [ErrHeld], and that the file can't be opened.
+func Try(path string) (release func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
@@ -17,7 +20,7 @@ func tryLock(path string) (release func(), err error) {
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK), errors.Is(err, syscall.EINTR):
 		f.Close()
-		return nil, errLocked
+		return nil, ErrHeld
 	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, syscall.ENOLCK):
 		// Some network file systems have no locks. Digests are checked all the same.
 	case err != nil:
@@ -33,7 +36,7 @@ func tryLock(path string) (release func(), err error) {
 	}
 	if there, err := os.Stat(path); err != nil || !os.SameFile(mine, there) {
 		f.Close()
-		return nil, errLocked
+		return nil, ErrHeld
 	}
 	return func() { os.Remove(path); f.Close() }, nil
 }
