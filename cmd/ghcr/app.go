@@ -42,6 +42,7 @@ type app struct {
 	emulated bool // what it speaks to is an emulator of its own
 	ran      bool // the command itself was reached
 	untaped  bool // no cassette of the environment, since it may be what is worked on
+	count    requestCount
 	tables   bool // print as on a terminal wherever stdout leads
 	asks     bool // ask as on a terminal wherever stdin comes from
 }
@@ -104,7 +105,7 @@ whose state is kept in DIR: no account and no network.`,
 	f.StringVar(&a.flags.template, "template", "", "print what this Go `TEMPLATE` makes of the JSON")
 	root.AddCommand(
 		a.pushCommand(), a.pullCommand(), a.copyCommand(), a.tagCommand(), a.promoteCommand(),
-		a.removeCommand(), a.untagCommand(), a.restoreCommand(), a.visibilityCommand(),
+		a.removeCommand(), a.untagCommand(), a.pruneCommand(), a.policyCommand(), a.restoreCommand(), a.visibilityCommand(),
 		a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.checkCommand(), a.sizeCommand(), a.catCommand(),
 		a.manifestCommand(), a.blobCommand(), a.referrersCommand(),
 		a.authCommand(), a.limitsCommand(), a.doctorCommand(), a.apiCommand(),
@@ -284,7 +285,8 @@ func (a *app) simulate(opts *ghcr.Options) error {
 // waitTeller tells of waits for limits, so that nobody takes one for a hang.
 type waitTeller struct{ *app }
 
-func (waitTeller) Exchange(transport.Exchange) {}
+// Exchange implements [transport.Observer].
+func (t waitTeller) Exchange(e transport.Exchange) { t.count.add(e) }
 
 // Wait implements [transport.WaitObserver].
 func (t waitTeller) Wait(w transport.Wait) {

@@ -30,7 +30,9 @@ type finding struct {
 type findingKind string
 
 const (
-	findMissing    findingKind = "missing-child"   // an index lists what is not there
+	findGhost      findingKind = "ghost"           // an index lists nothing that is there
+	findPartial    findingKind = "partial"         // an index lists something that is not there
+	findDangling   findingKind = "dangling"        // a list of referrers has some that are not there
 	findOrphan     findingKind = "orphan-referrer" // a signature or the like of what is not there
 	findUnreadable findingKind = "unreadable"
 	findUnlinked   findingKind = "unlinked"
@@ -43,7 +45,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check REF | PKG | OWNER",
 		Short: "Look for broken indexes, orphan signatures and wrong visibility",
 		Long: `Look whether an image, all images of a package, or all packages of an owner are as they
-should be. It finds indexes that list what is not there, signatures, SBOMs and attestations
+should be. It finds indexes of which all or some is gone (ghosts and partial images), lists
+of referrers that are gone (dangling), signatures, SBOMs and attestations
 of what is not there, manifests that cannot be read, and packages that are linked to no
 repository. With --expect-public it also tries whether a pull without a login is possible.
 Exit code 8 says that something was found; what could not be looked at is an error, and
@@ -62,8 +65,8 @@ never taken for well.`,
 					short, whole = shortDigest(*f.Digest), f.Digest.String()
 				}
 				r.ids = append(r.ids, cmp.Or(whole, f.Package))
-				r.rows = append(r.rows, []string{f.Package, f.Found, short, shortTags(f.Tags), f.Do})
-				r.plain = append(r.plain, []string{f.Package, string(f.Kind), whole, strings.Join(f.Tags, " "), f.Found, f.Do})
+				r.rows = append(r.rows, []string{f.Package, printable(f.Found), short, shortTags(f.Tags), f.Do})
+				r.plain = append(r.plain, []string{f.Package, string(f.Kind), whole, shownTags(f.Tags), printable(f.Found), f.Do})
 			}
 			r.foot = fmt.Sprintf("%s looked at, %s", looked, plural(len(list), "finding"))
 			if len(list) > 0 {
@@ -162,6 +165,7 @@ func checkPackage(ctx context.Context, client *ghcr.Client, ref oci.ImageRef, ex
 // itself: lists come late.
 func checkNode(ctx context.Context, repo *registry.Repository, ref oci.ImageRef, n *oci.Node) ([]finding, error) {
 	var list []finding
+	var missing []string
 	for _, d := range n.Missing {
 		there, err := isThere(ctx, repo, d.Digest)
 		if err != nil {
@@ -174,7 +178,10 @@ func checkNode(ctx context.Context, repo *registry.Repository, ref oci.ImageRef,
 		if oci.HasPlatform(d) {
 			what = oci.FormatPlatform(*d.Platform) + ", " + what
 		}
-		list = append(list, about(ref, findMissing, n, "it lists what is not there: "+what, "restore it (ghcr ls --deleted), or push the image again"))
+		missing = append(missing, what)
+	}
+	if len(missing) > 0 {
+		list = append(list, broken(ref, n, missing))
 	}
 	if len(n.About) == 0 || len(n.Subjects) > 0 {
 		return list, nil
@@ -183,6 +190,18 @@ func checkNode(ctx context.Context, repo *registry.Repository, ref oci.ImageRef,
 		return list, err
 	}
 	return append(list, about(ref, findOrphan, n, fmt.Sprintf("a %s of what is not there: %s", n.Role(), n.About[0]), "ghcr rm "+ref.With(oci.Reference{Digest: n.Digest}).String())), nil
+}
+
+// broken says what is wrong with an index that lists what is not there.
+func broken(ref oci.ImageRef, n *oci.Node, missing []string) finding {
+	lost := strings.Join(missing, "; ")
+	switch {
+	case n.Role() == oci.RoleReferrers:
+		return about(ref, findDangling, n, "a list of referrers that are not there: "+lost, "nothing, unless they are missed: ghcr ls --deleted")
+	case len(n.Children) == 0 && len(missing) == len(n.Missing):
+		return about(ref, findGhost, n, "nothing that it lists is there: "+lost, "restore it (ghcr ls --deleted), or delete what is left")
+	}
+	return about(ref, findPartial, n, "it lists what is not there: "+lost, "restore it (ghcr ls --deleted), or push the image again")
 }
 
 // isThere tells whether a repository has one of these manifests.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -74,9 +75,12 @@ func (a *app) ask(f changeFlags, question string, agrees func(answer string) boo
 	return nil
 }
 
-// showPlan prints rows on stderr.
-func (a *app) showPlan(title string, rows [][]string) {
-	if a.flags.quiet {
+// willAsk tells whether somebody is about to be asked.
+func (a *app) willAsk(f changeFlags) bool { return !f.yes && !f.dryRun && a.interactive() }
+
+// showPlan prints rows on stderr. Who is asked is shown what about, however quiet.
+func (a *app) showPlan(f changeFlags, title string, rows [][]string) {
+	if a.flags.quiet && !a.willAsk(f) {
 		return
 	}
 	fmt.Fprintf(a.stderr, "ghcr: %s:\n", title)
@@ -90,8 +94,22 @@ func (a *app) showPlan(title string, rows [][]string) {
 // tellUndo says how to take a change back.
 func (a *app) tellUndo(file string) {
 	if file != "" && !a.flags.quiet {
-		fmt.Fprintf(a.stderr, "ghcr: to take it back: ghcr restore --from %s\n", file)
+		fmt.Fprintf(a.stderr, "ghcr: to take it back: ghcr restore --from %s\n", shellWord(file))
 	}
+}
+
+// shellWord is the name of a file as it can be typed in a command that is printed.
+func shellWord(name string) string {
+	strange := strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r == 0x7f || strings.ContainsRune("\"'`$&|;<>()*?[]{}!#^", r) || r == '\\' && runtime.GOOS != "windows"
+	})
+	switch {
+	case !strange:
+		return name
+	case runtime.GOOS == "windows":
+		return `"` + name + `"`
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
 // named reads what a command is to change: an image by tag or digest, or a version

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,24 +17,27 @@ import (
 )
 
 func (a *app) demoCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the main job on a throw-away emulated GHCR",
-		Long: `Push, list, copy, retag, untag, delete, restore and pull back a real image for two
+		Long: `Push, list, copy, retag, untag, delete, prune, restore and pull back a real image for two
 platforms, with its attestations and a signature, on an emulated GHCR that is thrown
 away afterwards. Each command is printed with its real output. No network and no
 account. With --record its commands share one cassette, from which --replay shows it
-again without the emulator.`,
+again without the emulator. ghcr demo prune is a longer tour of retention.`,
 		Example: "  ghcr demo",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context()) },
 	}
+	cmd.AddCommand(a.demoPruneCommand())
+	return cmd
 }
 
 // demoStep is a command of the tour and why it is there.
 type demoStep struct {
 	why  string
 	args []string
+	code int // that it ends with
 }
 
 func (a *app) demo(ctx context.Context) (err error) {
@@ -58,24 +62,30 @@ func (a *app) demo(ctx context.Context) (err error) {
 	fmt.Fprintln(a.stdout, "here they run with --sim, so nothing leaves this machine.")
 	d := image.Digest().String()
 	for _, step := range []demoStep{
-		{"An image for two platforms was built. Push it: the index, both images, their attestations, the signature.",
-			[]string{"push", "oci:build:v1", "acme/app:v1", "--recursive"}},
-		{"Push it again: one request, because the registry has it.", []string{"push", "oci:build:v1", "acme/app:v1"}},
-		{"What is there?", []string{"ls", "acme/app"}},
-		{"What is it made of? Attestations are named for what they vouch for.", []string{"tree", "acme/app:v1"}},
-		{"Promote it to another repository. No layer is moved: the registry mounts them.", []string{"cp", "acme/app:v1", "acme/prod:v1", "--recursive"}},
-		{"Give it more tags. The digest stays.", []string{"tag", "acme/prod:v1", "stable", "latest"}},
-		{"Which digest is stable?", []string{"digest", "acme/prod:stable"}},
-		{"Read one file out of the image.", []string{"cat", "acme/prod:stable", "/app/motd", "--platform", "linux/amd64"}},
-		{"Pull it back, as a layout and as a file for docker load.", []string{"pull", "acme/prod:stable", "oci:back", "--recursive"}},
-		{"", []string{"pull", "acme/prod:stable", "docker-archive:app.tar"}},
-		{"Take a tag off. GHCR has no such operation; the image and its other tags stay.", []string{"untag", "acme/prod:latest", "--yes"}},
-		{"Delete an image: what belongs to it alone goes along, and what others need stays.", []string{"push", "oci:draft:v1", "acme/app:pr-81"}},
-		{"", []string{"rm", "acme/app:v1", "--yes", "--undo", "undo.json"}},
-		{"Untagged is not unused, and deleted is not lost.", []string{"restore", "--from", "undo.json"}},
-		{"", []string{"digest", "acme/app:v1"}},
-		{"And from the file to a third repository: the digest has survived all of it.", []string{"push", "docker-archive:app.tar", "acme/loaded:v1"}},
-		{"", []string{"digest", "acme/loaded:v1"}},
+		{why: "An image for two platforms was built. Push it: the index, both images, their attestations, the signature.",
+			args: []string{"push", "oci:build:v1", "acme/app:v1", "--recursive"}},
+		{why: "Push it again: one request, because the registry has it.", args: []string{"push", "oci:build:v1", "acme/app:v1"}},
+		{why: "What is there?", args: []string{"ls", "acme/app"}},
+		{why: "What is it made of? Attestations are named for what they vouch for.", args: []string{"tree", "acme/app:v1"}},
+		{why: "Promote it to another repository. No layer is moved: the registry mounts them.", args: []string{"cp", "acme/app:v1", "acme/prod:v1", "--recursive"}},
+		{why: "Give it more tags. The digest stays.", args: []string{"tag", "acme/prod:v1", "stable", "latest"}},
+		{why: "Which digest is stable?", args: []string{"digest", "acme/prod:stable"}},
+		{why: "Read one file out of the image.", args: []string{"cat", "acme/prod:stable", "/app/motd", "--platform", "linux/amd64"}},
+		{why: "Pull it back, as a layout and as a file for docker load.", args: []string{"pull", "acme/prod:stable", "oci:back", "--recursive"}},
+		{why: "", args: []string{"pull", "acme/prod:stable", "docker-archive:app.tar"}},
+		{why: "Take a tag off. GHCR has no such operation; the image and its other tags stay.", args: []string{"untag", "acme/prod:latest", "--yes"}},
+		{why: "Delete an image: what belongs to it alone goes along, and what others need stays.", args: []string{"push", "oci:draft:v1", "acme/app:pr-81"}},
+		{why: "", args: []string{"rm", "acme/app:v1", "--yes", "--undo", "undo.json"}},
+		{why: "Untagged is not unused, and deleted is not lost.", args: []string{"restore", "--from", "undo.json"}},
+		{why: "", args: []string{"digest", "acme/app:v1"}},
+		{why: "And from the file to a third repository: the digest has survived all of it.", args: []string{"push", "docker-archive:app.tar", "acme/loaded:v1"}},
+		{why: "", args: []string{"digest", "acme/loaded:v1"}},
+		{why: "Plan what may go, by rules: nothing is changed, and what an image needs is never among it.",
+			args: []string{"prune", "acme/app", "--tags", "pr-*", "--max-percent", "50", "--save-plan", "plan.json"}},
+		{args: []string{"prune", "--plan", "plan.json", "--explain", "v1"}},
+		{why: "Carry out what was looked at, see whether all is well, and take it back.", args: []string{"prune", "--plan", "plan.json", "--apply", "--yes", "--journal", "prune.journal"}},
+		{args: []string{"check", "acme/app:v1"}},
+		{args: []string{"restore", "--from", "prune.journal"}},
 	} {
 		if err := a.demoRun(ctx, dir, step); err != nil {
 			return err
@@ -105,14 +115,14 @@ func (a *app) demoRun(ctx context.Context, dir string, step demoStep) error {
 				arg = scheme + filepath.Join(dir, rest)
 			}
 		}
-		if strings.HasSuffix(arg, ".json") {
+		if slices.Contains([]string{".json", ".yaml", ".journal"}, filepath.Ext(arg)) {
 			arg = filepath.Join(dir, arg)
 		}
 		given = append(given, arg)
 	}
 	out := withoutDir(a.stdout, dir)
 	typed := &app{stdin: strings.NewReader(""), stdout: out, stderr: out, getenv: a.getenv, tables: true, network: a.network, tape: a.tape, lent: true}
-	if code := typed.run(ctx, given); code != 0 {
+	if code := typed.run(ctx, given); code != step.code {
 		return fmt.Errorf("demo: ghcr %s ended with exit code %d", step.args[0], code)
 	}
 	return nil

@@ -71,14 +71,25 @@ var errPartly = errors.New("not everything was done")
 // errFindings says that something was looked at and is not as it should be.
 var errFindings = errors.New("not all is well")
 
+// exitError is an error whose exit code its class does not tell.
+type exitError struct {
+	error
+	code int
+}
+
+func (e *exitError) Unwrap() error { return e.error }
+
 func exitCode(err error) int {
+	var own *exitError
 	var partial *ghcr.PartialError
 	var unused *cassette.UnusedError
 	switch {
 	case errors.Is(err, cassette.ErrNotRecorded), errors.As(err, &unused):
 		// Before all others: it says nothing about what the command is for.
 		return exitFailure
-	case errors.Is(err, errFindings):
+	case errors.As(err, &own):
+		return own.code
+	case errors.Is(err, errFindings), isSafetyLimit(err):
 		return exitFindings
 	case errors.Is(err, errPartly), errors.As(err, &partial):
 		return exitPartly
@@ -97,6 +108,16 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
+// isSafetyLimit tells whether a plan was refused for what it is, and nothing was tried.
+func isSafetyLimit(err error) bool {
+	for _, limit := range []error{ghcr.PlanExpired, ghcr.PlanEarly, ghcr.PlanUnconfirmed, ghcr.PlanRefused} {
+		if errors.Is(err, limit) && !errors.Is(err, ghcr.ErrInvalid) {
+			return true
+		}
+	}
+	return false
+}
+
 // report prints an error and what to do about it.
 func (a *app) report(err error) {
 	text, hint, ok := a.tapeError(err)
@@ -111,10 +132,8 @@ func (a *app) report(err error) {
 	for line := range strings.Lines(hint) {
 		fmt.Fprintf(a.stderr, "ghcr: hint: %s\n", strings.TrimSpace(line))
 	}
-	if a.getenv("GITHUB_ACTIONS") == "true" {
-		// A workflow command; its text may not break out of its line.
-		escape := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
-		fmt.Fprintf(a.stderr, "::error title=ghcr::%s\n", escape.Replace(text))
+	if a.inActions() {
+		fmt.Fprintf(a.stderr, "::error title=ghcr::%s\n", escapeCommand(text))
 	}
 }
 

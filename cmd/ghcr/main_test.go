@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND...   the command must end with this exit code
 //	keep NAME               sets a variable to what the last command has printed
 //	layout DIR KIND         makes an OCI layout; see fixtures
+//	fill BOX                puts the package of ghcr demo prune into an emulator's directory
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -46,7 +47,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "keep": keep, "layout": makeLayout, "legacy": makeLegacy, "corrupt": corrupt,
+			"exits": exits, "keep": keep, "layout": makeLayout, "fill": fillBox, "legacy": makeLegacy, "corrupt": corrupt,
 		},
 		RequireExplicitExec: true,
 	})
@@ -100,6 +101,13 @@ func makeLayout(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Setenv("LAYER", img.Manifest.Layers[0].Digest.String())
 		ts.Setenv("LAYERHEX", img.Manifest.Layers[0].Digest.Encoded())
 	}
+}
+
+func fillBox(ts *testscript.TestScript, _ bool, args []string) {
+	server, err := ghcrtest.New(ghcrtest.Options{Dir: ts.MkAbs(args[0]), NoLog: true})
+	ts.Check(err)
+	ts.Check(newDemoPackage(server).fill())
+	ts.Check(server.Close())
 }
 
 // makeLegacy writes an archive such as old versions of docker save made.
@@ -229,6 +237,15 @@ func TestExamplesRun(t *testing.T) {
 	}
 	if code, _, stderr := runSim(t, "box", "rm", "acme/app:pr-80", "--yes", "--undo", "undo.json"); code != 0 {
 		t.Fatal(stderr)
+	}
+	for name, text := range map[string]string{"policy.yaml": demoFiles["policy.yaml"], "open-prs.txt": "7\n", "deploy/prod.yaml": "x: ghcr.io/acme/app:v1\n",
+		"cleanup.yml": "steps:\n  - uses: dataaxiom/ghcr-cleanup-action@v1\n    with: {keep-n-tagged: 3}\n"} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	manifest := ghcrtest.NewIndex().Manifest
 	if err := os.WriteFile("manifest.json", manifest.Bytes(), 0o644); err != nil {

@@ -34,7 +34,7 @@ func runOff(t *testing.T, args ...string) (code int, stdout, stderr string) {
 }
 
 // chance is what differs between two runs.
-var chance = regexp.MustCompile(`in [0-9.]+m?s\b|--from \S*acme-prod-\S*`)
+var chance = regexp.MustCompile(`in [0-9.]+m?s\b|--from \S*acme-prod-\S*|plan sha256:[0-9a-f]+`)
 
 // TestReplaysTheDemo: all of the demo is replayed without network, emulator and login,
 // and prints the same, every time.

@@ -39,7 +39,7 @@ func tagLabel(tag string) string {
 func shortTags(tags []string) string {
 	short := make([]string, len(tags))
 	for i, tag := range tags {
-		short[i] = tag
+		short[i] = printable(tag)
 		if d, suffix, ok := oci.ParseDigestTag(tag); ok {
 			short[i] = "sha256-" + shortDigest(d) + "…" + suffix
 		}

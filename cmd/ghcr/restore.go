@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +26,7 @@ type restored struct {
 
 // restoreFlags are those of ghcr restore.
 type restoreFlags struct {
-	from         string
+	from         []string
 	wholePackage bool
 	moveTags     bool
 	dryRun       bool
@@ -39,16 +38,17 @@ func (a *app) restoreCommand() *cobra.Command {
 		Use:   "restore REF...",
 		Short: "Bring back what was deleted, or tags that were taken off",
 		Long: `Bring back deleted versions, by the number or digest that ghcr ls --deleted prints
-(acme/app#123, acme/app@sha256:…), or all that ghcr rm or ghcr untag wrote into an undo
-file. GitHub keeps what was deleted for 30 days. What an index lists comes back before
+(acme/app#123, acme/app@sha256:…), or all that a file tells of: the undo file of ghcr rm
+or ghcr untag, the journal of ghcr prune, or the plan of one, of which is restored what
+is gone. GitHub keeps what was deleted for 30 days. What an index lists comes back before
 it, and tags are given back unless something else has them by now. With --package a
 package that was deleted whole comes back.`,
 		Example: "  ghcr restore --from undo.json\n  ghcr restore acme/app#1234",
 		RunE: func(cmd *cobra.Command, given []string) error {
 			switch {
-			case f.from != "" && (len(given) > 0 || f.wholePackage):
+			case len(f.from) > 0 && (len(given) > 0 || f.wholePackage):
 				return usage("--from names all there is to restore")
-			case f.from != "":
+			case len(f.from) > 0:
 				return a.restoreFrom(cmd.Context(), f)
 			case len(given) == 0:
 				return usage("restore: name a version or --from FILE; usage: %s", cmd.UseLine())
@@ -59,7 +59,7 @@ package that was deleted whole comes back.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.from, "from", "", "undo `FILE` of ghcr rm or ghcr untag")
+	flags.StringArrayVar(&f.from, "from", nil, "`FILE` of what was done: an undo file, a journal or a plan")
 	flags.BoolVar(&f.wholePackage, "package", false, "whole packages, named without tag")
 	flags.BoolVar(&f.moveTags, "move-tags", false, "take tags back from what has them by now")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print what there is to restore, and change nothing")
@@ -67,18 +67,64 @@ package that was deleted whole comes back.`,
 }
 
 func (a *app) restoreFrom(ctx context.Context, f restoreFlags) error {
-	undo, err := ghcr.ReadUndo(f.from)
-	if err != nil {
-		return usage("--from: %w", err)
+	var undos []*ghcr.Undo
+	for _, name := range f.from {
+		found, err := readUndos(name)
+		if err != nil && !errors.Is(err, ghcr.ErrIntegrity) {
+			err = usage("--from: %w", err)
+		}
+		if err != nil {
+			return err
+		}
+		undos = append(undos, found...)
 	}
-	_, ref, err := a.repository(undo.Image, true)
-	if err != nil {
+	list := []restored{}
+	done := 0
+	var failed []error
+	for _, undo := range undos {
+		_, ref, err := a.repository(undo.Image, true)
+		if err != nil {
+			return err
+		}
+		var rows []restored
+		if f.dryRun {
+			rows, err = a.restorePlan(ctx, ref, undo.Items)
+		} else {
+			rows, err = a.restore(ctx, ref, ghcr.RestoreOptions{Undo: undo, MoveTags: f.moveTags})
+		}
+		list = append(list, rows...)
+		if err != nil {
+			failed = append(failed, err)
+		} else {
+			done++
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	err := partly(done, failed)
+	if len(list) == 0 && err != nil {
 		return err
 	}
-	if f.dryRun {
-		return a.restorePlan(ctx, ref, undo.Items)
+	return errors.Join(a.printRestored(list), err)
+}
+
+// readUndos reads what a file tells of. A file of plans may have one for each package.
+func readUndos(name string) ([]*ghcr.Undo, error) {
+	set, err := readPlans(name)
+	if err != nil || len(set.list) < 2 {
+		undo, err := ghcr.ReadUndo(name)
+		return []*ghcr.Undo{undo}, err
 	}
-	return a.restore(ctx, ref, ghcr.RestoreOptions{Undo: undo, MoveTags: f.moveTags})
+	var undos []*ghcr.Undo
+	for _, p := range set.list {
+		undo, err := ghcr.UndoOf(p.plan)
+		if err != nil {
+			return nil, err
+		}
+		undos = append(undos, undo)
+	}
+	return undos, nil
 }
 
 func (a *app) restoreVersions(ctx context.Context, given []string, f restoreFlags) error {
@@ -104,21 +150,25 @@ func (a *app) restoreVersions(ctx context.Context, given []string, f restoreFlag
 		}
 		items = append(items, ghcr.UndoItem{Version: id, Digest: ref.Reference.Digest})
 	}
+	var list []restored
+	var err error
 	if f.dryRun {
-		return a.restorePlan(ctx, image, items)
+		list, err = a.restorePlan(ctx, image, items)
+	} else {
+		list, err = a.restore(ctx, image, opts)
 	}
-	return a.restore(ctx, image, opts)
+	if len(list) == 0 && err != nil {
+		return err
+	}
+	return errors.Join(a.printRestored(list), err)
 }
 
-func (a *app) restore(ctx context.Context, image oci.ImageRef, opts ghcr.RestoreOptions) error {
+func (a *app) restore(ctx context.Context, image oci.ImageRef, opts ghcr.RestoreOptions) ([]restored, error) {
 	client, err := a.client()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	results, err := client.Restore(ctx, image, opts)
-	if len(results) == 0 {
-		return err
-	}
 	list := []restored{}
 	lost := 0
 	for _, r := range results {
@@ -131,7 +181,7 @@ func (a *app) restore(ctx context.Context, image oci.ImageRef, opts ghcr.Restore
 		}
 		for _, moved := range r.Lost {
 			row.Lost = append(row.Lost, moved.Tag)
-			fmt.Fprintf(a.stderr, "ghcr: note: the tag %s is on %s by now; --move-tags takes it back\n", moved.Tag, moved.Digest)
+			fmt.Fprintf(a.stderr, "ghcr: note: the tag %s is on %s by now; --move-tags takes it back\n", printable(moved.Tag), moved.Digest)
 			lost++
 		}
 		list = append(list, row)
@@ -139,29 +189,40 @@ func (a *app) restore(ctx context.Context, image oci.ImageRef, opts ghcr.Restore
 	if err == nil && lost > 0 {
 		err = fmt.Errorf("restore in %s: %s not given back: %w", image.Repository(), plural(lost, "tag"), errPartly)
 	}
-	return errors.Join(a.printRestored(list), err)
+	return list, err
 }
 
 // restorePlan looks which of the items can be restored.
-func (a *app) restorePlan(ctx context.Context, image oci.ImageRef, items []ghcr.UndoItem) error {
+func (a *app) restorePlan(ctx context.Context, image oci.ImageRef, items []ghcr.UndoItem) ([]restored, error) {
 	api, owner, name, err := a.packageOf(image)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rows, err := api.AllVersions(ctx, owner, name, packages.Deleted)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	is := func(item ghcr.UndoItem) func(packages.PackageVersion) bool {
+		return func(v packages.PackageVersion) bool { return v.ID == item.Version || v.Digest() == item.Digest }
+	}
+	var there []packages.PackageVersion
+	if slices.ContainsFunc(items, func(item ghcr.UndoItem) bool { return item.Version != 0 && !slices.ContainsFunc(rows, is(item)) }) {
+		if there, err = api.AllVersions(ctx, owner, name, packages.Active); err != nil {
+			return nil, err
+		}
 	}
 	list := []restored{}
 	for _, item := range items {
 		row := restored{Version: item.Version, Digest: item.Digest, Tags: append([]string{}, item.Tags...), Lost: []string{}, Outcome: plannedOutcome}
-		at := slices.IndexFunc(rows, func(v packages.PackageVersion) bool { return v.ID == item.Version || v.Digest() == item.Digest })
+		at := slices.IndexFunc(rows, is(item))
 		switch {
 		case at >= 0:
 			row.Version, row.Digest = rows[at].ID, rows[at].Digest()
 			if len(item.Tags) == 0 {
 				row.Tags = append(row.Tags, rows[at].Tags...)
 			}
+		case slices.ContainsFunc(there, is(item)):
+			row.Outcome, row.Why = string(ghcr.Skipped), "it is there already"
 		case item.Version != 0:
 			row.Outcome, row.Why = string(ghcr.Skipped), "it is not among the versions deleted in the last 30 days"
 		}
@@ -171,15 +232,15 @@ func (a *app) restorePlan(ctx context.Context, image oci.ImageRef, items []ghcr.
 		}
 		list = append(list, row)
 	}
-	return a.printRestored(list)
+	return list, nil
 }
 
 func (a *app) printRestored(list []restored) error {
 	r := result{data: list, head: []string{"OUTCOME", "DIGEST", "TAGS", "WHY"}}
 	for _, m := range list {
 		r.ids = append(r.ids, m.Ref)
-		r.rows = append(r.rows, []string{m.Outcome, shortDigest(m.Digest), shortTags(m.Tags), m.Why})
-		r.plain = append(r.plain, []string{m.Outcome, m.Ref, strings.Join(m.Tags, " "), m.Why})
+		r.rows = append(r.rows, []string{m.Outcome, shortDigest(m.Digest), shortTags(m.Tags), printable(m.Why)})
+		r.plain = append(r.plain, []string{m.Outcome, m.Ref, shownTags(m.Tags), printable(m.Why)})
 	}
 	return a.print(r)
 }

@@ -88,7 +88,7 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 		}
 		plans = append(plans, plan)
 		refused = append(refused, plan.Err())
-		a.showPlan("to be deleted from "+plan.Image.Repository(), planRows(plan))
+		a.showPlan(f.changeFlags, "to be deleted from "+plan.Image.Repository(), planRows(plan))
 		for _, item := range plan.Items {
 			list = append(list, newRemoved(plan.Image, ghcr.DeleteResult{DeleteItem: item, Outcome: plannedOutcome}, ""))
 		}
@@ -239,7 +239,7 @@ func (a *app) removePackages(ctx context.Context, given []string, f removeFlags)
 			return err
 		}
 		versions[ref.Name] = p.VersionCount
-		a.showPlan("to be deleted whole", [][]string{{ref.Repository(), plural(p.VersionCount, "version"), string(p.Visibility)}})
+		a.showPlan(f.changeFlags, "to be deleted whole", [][]string{{ref.Repository(), plural(p.VersionCount, "version"), string(p.Visibility)}})
 		i++
 	}
 	if !f.dryRun {

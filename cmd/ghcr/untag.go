@@ -11,6 +11,7 @@ import (
 
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/packages"
 )
 
 // untagged is one line of ghcr untag.
@@ -77,9 +78,12 @@ func (a *app) untag(ctx context.Context, given []string, f changeFlags, wait tim
 		for _, ref := range plan.Missing {
 			rows = append(rows, []string{"missing", ref.Reference.String(), "", "does not exist"})
 		}
-		a.showPlan("to be taken off in "+plan.Image.Repository(), rows)
+		a.showPlan(f, "to be taken off in "+plan.Image.Repository(), rows)
 	}
 	err = errors.Join(refused...)
+	if errors.Is(err, packages.LastTagged) {
+		err = &exitError{err, exitFindings}
+	}
 	if f.dryRun || err == nil && len(list) == 0 {
 		return errors.Join(a.printUntagged(list), err)
 	}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	ghcr "github.com/llm-dev-ops/ghcr"
+)
+
+// GitHub shows ten annotations of a kind for a step, and takes summaries up to 1 MiB.
+const (
+	maxAnnotations = 10
+	maxSummary     = 900 << 10
+)
+
+// inActions tells whether this runs as a step of a workflow.
+func (a *app) inActions() bool { return a.getenv("GITHUB_ACTIONS") == "true" }
+
+// writeActions tells GitHub Actions of a prune: the summary of the step, its outputs,
+// and annotations. Elsewhere it does nothing.
+func (a *app) writeActions(r *pruneReport) error {
+	if !a.inActions() {
+		return nil
+	}
+	r.annotate(a.stderr)
+	return errors.Join(
+		appendTo(a.getenv("GITHUB_STEP_SUMMARY"), r.markdown(maxSummary)),
+		appendTo(a.getenv("GITHUB_OUTPUT"), r.outputs()),
+	)
+}
+
+// appendTo adds to a file that the runner has made.
+func appendTo(name, text string) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, text)
+	return errors.Join(err, f.Close())
+}
+
+// outputs are those of the step: counts, and names of files, which have no line breaks.
+func (r *pruneReport) outputs() string {
+	t := &r.Totals
+	freed := ""
+	if n, known := r.freed(); known {
+		freed = fmt.Sprint(n)
+	}
+	failed := t.Outcomes[string(ghcr.Failed)] + t.Outcomes[string(ghcr.Changed)] + t.Outcomes[string(ghcr.Pending)]
+	var b strings.Builder
+	for _, out := range []struct{ name, value string }{
+		{"to-delete", fmt.Sprint(t.Delete)},
+		{"deleted", fmt.Sprint(t.Deleted)},
+		{"failed", fmt.Sprint(failed)},
+		{"blocked", fmt.Sprint(t.Held + t.Outcomes[string(ghcr.Blocked)])},
+		{"kept", fmt.Sprint(t.Kept)},
+		{"left", fmt.Sprint(t.Left)},
+		{"unplanned", fmt.Sprint(len(r.Unplanned))},
+		{"plan-digest", r.Digest.String()},
+		{"frees-bytes", fmt.Sprint(t.UniqueBytes)},
+		{"freed-bytes", freed},
+		{"journal", strings.Join(r.Journals, " ")},
+	} {
+		fmt.Fprintf(&b, "%s=%s\n", out.name, strings.NewReplacer("\r", "", "\n", " ").Replace(out.value))
+	}
+	return b.String()
+}
+
+// annotate writes workflow commands: errors for what failed, and warnings for what is
+// blocked.
+func (r *pruneReport) annotate(w io.Writer) {
+	var failed, blocked []string
+	for _, p := range r.list {
+		for _, refusal := range p.plan.Refused {
+			failed = append(failed, p.name()+": "+refusal.Text)
+		}
+		if r.Applied {
+			continue // they were told of when it was planned
+		}
+		for _, d := range p.plan.Kept {
+			if isHeld(d) {
+				blocked = append(blocked, fmt.Sprintf("%s %s: rule %s would delete it, but %s", p.name(), imageName(d.Tags, d.Digest), printable(d.Blocked), p.keptWhy(d)))
+			}
+		}
+	}
+	for _, x := range r.Results {
+		text := fmt.Sprintf("%s %s: %s", x.Ref, shownTags(x.Tags), x.Why)
+		switch x.Outcome {
+		case ghcr.Blocked:
+			blocked = append(blocked, text)
+		case ghcr.Failed, ghcr.Changed, ghcr.Pending:
+			failed = append(failed, text)
+		}
+	}
+	annotations(w, "error", failed)
+	annotations(w, "warning", blocked)
+}
+
+func annotations(w io.Writer, kind string, texts []string) {
+	for i, text := range texts {
+		if i == maxAnnotations-1 && len(texts) > maxAnnotations {
+			text = fmt.Sprintf("and %d more; the summary of the step has them", len(texts)-i)
+		}
+		if i == maxAnnotations {
+			return
+		}
+		fmt.Fprintf(w, "::%s title=ghcr prune::%s\n", kind, escapeCommand(text))
+	}
+}
+
+// escapeCommand keeps text from breaking out of the line of a workflow command.
+func escapeCommand(text string) string {
+	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(text)
+}
