@@ -113,7 +113,7 @@ func New(opts Options) (*Client, error) {
 		PlainHTTP:   opts.PlainHTTP,
 		UserAgent:   opts.UserAgent,
 		Logger:      opts.Logger,
-		Observer:    transport.ObserverFunc(c.observe),
+		Observer:    counting{c},
 		MaxWait:     opts.MaxWait,
 	})
 	if err != nil {
@@ -134,14 +134,24 @@ func New(opts Options) (*Client, error) {
 	return c, nil
 }
 
-// observe counts what GitHub counts: an answer that nothing changed is free
-// (docs/quirks.md#rest-conditional).
-func (c *Client) observe(e transport.Exchange) {
+// counting is the observer of the options, and counts what GitHub counts: an answer
+// that nothing changed is free (docs/quirks.md#rest-conditional).
+type counting struct{ client *Client }
+
+func (o counting) Exchange(e transport.Exchange) {
+	c := o.client
 	if c.packages != nil && e.Host == c.packages.Host() && e.Status != http.StatusNotModified {
 		c.charged.Add(1)
 	}
 	if c.opts.Observer != nil {
 		c.opts.Observer.Exchange(e)
+	}
+}
+
+// Wait implements [transport.WaitObserver].
+func (o counting) Wait(w transport.Wait) {
+	if told, ok := o.client.opts.Observer.(transport.WaitObserver); ok {
+		told.Wait(w)
 	}
 }
 

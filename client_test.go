@@ -2,6 +2,7 @@ package ghcr_test
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"testing/synctest"
 
@@ -115,5 +116,32 @@ func TestPushPullRoundTrip(t *testing.T) {
 		s.mustCopy("acme/app:v1", "oci:"+dir, transfer.Options{})
 		s.mustCopy("oci:"+dir+":v1", "acme/other:v2", transfer.Options{})
 		s.holds("acme/other", "v2", img)
+	})
+}
+
+// waits collects what an observer is told of waits.
+type waits struct{ told []transport.Wait }
+
+func (*waits) Exchange(transport.Exchange) {}
+
+func (w *waits) Wait(wait transport.Wait) { w.told = append(w.told, wait) }
+
+// TestObserverIsToldOfWaits, through what the client itself observes.
+func TestObserverIsToldOfWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSandbox(t, ghcrtest.Options{})
+		s.add("acme/app", "v1", image(1, 1))
+		s.server.Inject(ghcrtest.Fault{Role: ghcrtest.RoleAPI, Status: 429, Header: http.Header{"Retry-After": {"30"}}})
+		seen := &waits{}
+		client, err := ghcr.New(ghcr.Options{Base: s.server.Transport(), Credentials: login, Observer: seen})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Inventory(t.Context(), s.ref("acme/app")); err != nil {
+			t.Fatal(err)
+		}
+		if len(seen.told) == 0 {
+			t.Error("nobody was told of the wait")
+		}
 	})
 }
