@@ -22,20 +22,20 @@ import (
 	"github.com/llm-dev-ops/ghcr/transport"
 )
 
-// typed is an error that says what kind it is, whatever that is.
-var typed = errors.New("a typed error")
+// errTyped is an error that says what kind it is, whatever that is.
+var errTyped = errors.New("a typed error")
 
-// told is an error that says what happened.
-var told = errors.New("an error")
+// errTold is an error that says what happened.
+var errTold = errors.New("an error")
 
 // judge compares an outcome with the one that the catalogue demands.
 func (s *sandbox) judge(err, want error) {
 	s.t.Helper()
-	if want == told && err != nil {
+	if want == errTold && err != nil {
 		return
 	}
 	var refusal *transport.Error
-	if want == typed && (errors.As(err, &refusal) || errors.Is(err, oci.ErrNoRanges) || errors.Is(err, ghcr.ErrIntegrity)) {
+	if want == errTyped && (errors.As(err, &refusal) || errors.Is(err, oci.ErrNoRanges) || errors.Is(err, ghcr.ErrIntegrity)) {
 		return
 	}
 	if !errors.Is(err, want) || want == nil && err != nil {

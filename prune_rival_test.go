@@ -235,11 +235,11 @@ func TestPruneLimitIsOfDeletions(t *testing.T) {
 // TestPruneLastLookMayTakeLong: many tags take more than a minute to look at.
 func TestPruneLastLookMayTakeLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, plan := smallPrunable(t, ghcrtest.Options{})
+		p, _ := smallPrunable(t, ghcrtest.Options{})
 		for i := range 50 {
 			p.add("acme/app", fmt.Sprint("t", i), image(uint64(100+i), 1))
 		}
-		plan = p.planOf("acme/app", "v1", "pr")
+		plan := p.planOf("acme/app", "v1", "pr")
 		done := 0
 		report, err := p.apply(plan, ghcr.ApplyOptions{Report: func(ghcr.PruneResult) {
 			if done++; done == len(plan.Actions) {

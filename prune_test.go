@@ -179,15 +179,6 @@ func (p *prunable) stay() {
 	p.holds("acme/app", "main", p.other)
 }
 
-// whole checks that an image is there with all that belongs to it, or, but for parts
-// that nothing leads to, not at all.
-func (p *prunable) whole(tag string, img *ghcrtest.Image) {
-	p.t.Helper()
-	if p.resolves("acme/app", tag) != "" {
-		p.holds("acme/app", tag, img)
-	}
-}
-
 func TestPrune(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPrunable(t, ghcrtest.Options{})

@@ -51,12 +51,12 @@ func TestParseFaults(t *testing.T) {
 }
 
 func TestParseFaultsByName(t *testing.T) {
-	faults, err := ghcrtest.ParseFaults([]byte(`[
+	_, err := ghcrtest.ParseFaults([]byte(`[
 		{"use": "F8b.reset"}, {"use": "F1a", "match": {"repo": "acme/app", "nth": 3}, "name": "mine"}, {"use": "F3a.forever", "match": {"first": 2}}]`))
 	if err == nil || !strings.Contains(err.Error(), "F8b.reset") {
 		t.Fatalf("got %v; F8b has no such variant", err)
 	}
-	faults, err = ghcrtest.ParseFaults([]byte(`[
+	faults, err := ghcrtest.ParseFaults([]byte(`[
 		{"use": "F8b"}, {"use": "F1a", "match": {"repo": "acme/app", "nth": 3}, "name": "mine"}, {"use": "F3a.forever", "match": {"first": 2}}]`))
 	if err != nil {
 		t.Fatal(err)
