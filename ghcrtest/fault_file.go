@@ -2,7 +2,9 @@ package ghcrtest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -133,7 +135,7 @@ func parseRule(raw []byte) ([]Fault, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&r); err != nil {
-		return nil, err
+		return nil, ofType(err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, fmt.Errorf("something follows the rule")
@@ -147,6 +149,16 @@ func parseRule(raw []byte) ([]Fault, error) {
 		return nil, fmt.Errorf("%q: %w", label, err)
 	}
 	return faults, err
+}
+
+// ofType says which field has a value of the wrong kind, without the names that Go has
+// for the kinds.
+func ofType(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	return fmt.Errorf("%s: it can't be %s", cmp.Or(wrong.Field, "the rule"), wrong.Value)
 }
 
 func (r rule) faults() ([]Fault, error) {

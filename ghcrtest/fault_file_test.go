@@ -92,6 +92,8 @@ func TestParseFaultsRefuses(t *testing.T) {
 		`[{"match": {"nth": 2, "first": 3}}]`:                     "match.first",
 		`[{"match": {"nth": 2, "after": 3}}]`:                     "match.nth",
 		`[{"match": {"if": "x"}}]`:                                "name: a state",
+		`[{"do": [{"delay": "1s"}]}]`:                             "fault 1: do: it can't be array",
+		`[5]`:                                                     "the rule: it can't be number",
 		`[{"times": 0}]`:                                          "times",
 		`[{"do": {"delay": 5}}]`:                                  "want one such as",
 		`[{"do": {"delay": "5"}}]`:                                "missing unit",
@@ -110,7 +112,7 @@ func TestParseFaultsRefuses(t *testing.T) {
 		`[{"use": "F1a", "do": {"status": 500}}]`:                 "do: what happens",
 		`[{"use": "F1a", "match": {"if": "x"}}]`:                  "match.if",
 		`[{"use": "F1a", "match": {"route": "x"}}]`:               `"F1a": match.route`,
-		`[{"do": {"header": {"a": 1}, "status": 200}}]`:           "json",
+		`[{"do": {"header": {"a": 1}, "status": 200}}]`:           "do.header: it can't be number",
 	} {
 		if _, err := ghcrtest.ParseFaults([]byte(text)); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: got %v, want %q", text, err, says)
