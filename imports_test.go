@@ -35,15 +35,33 @@ var allowedImports = map[string][]string{
 		"github.com/opencontainers/image-spec/specs-go/v1",
 		"golang.org/x/sync/...",
 	},
+	// Formats and rules; whoever fetches is elsewhere.
+	"vuln": {
+		module + "/oci",
+		"github.com/CycloneDX/cyclonedx-go",
+		"github.com/klauspost/compress/snappy",
+		"github.com/package-url/packageurl-go",
+		"github.com/pandatix/go-cvss/...",
+		"go.yaml.in/yaml/v3",
+	},
+	"security": {
+		module + "/oci", module + "/packages", module + "/transport", module + "/vuln",
+		"github.com/package-url/packageurl-go",
+	},
 	"retain": {module + "/oci", "github.com/Masterminds/semver/v3", "go.yaml.in/yaml/v3"},
 	// Any program that speaks HTTP can put it below its client.
 	"cassette": {module + "/oci", "github.com/opencontainers/go-digest"},
 	// The emulator must not share the client's mistakes, so it shares no code with
 	// it but the data types.
 	"ghcrtest": {module + "/oci", "github.com/opencontainers/go-digest"},
+	"attest":   {module + "/oci", "github.com/opencontainers/go-digest"},
+	"attest/keyless": {
+		module + "/attest", module + "/oci",
+		"github.com/sigstore/sigstore-go/pkg/...",
+	},
 	"": {
-		module + "/oci", module + "/packages", module + "/registry", module + "/retain", module + "/transfer", module + "/transport",
-		module + "/internal/filelock",
+		module + "/attest", module + "/oci", module + "/packages", module + "/registry", module + "/retain", module + "/security",
+		module + "/transfer", module + "/transport", module + "/vuln", module + "/internal/filelock",
 		"golang.org/x/sync/errgroup",
 		"oras.land/oras-go/v2/registry/remote/auth",
 		"oras.land/oras-go/v2/registry/remote/credentials",
@@ -51,6 +69,8 @@ var allowedImports = map[string][]string{
 	"cmd/ghcr":          {"..."},
 	"bench":             {"..."},
 	"internal/filelock": {},
+	// The Sigstore of tests.
+	"internal/sigstoretest": {"github.com/digitorus/timestamp"},
 	// What .ci/memory measures with.
 	"internal/peak": {module + "/oci", "github.com/opencontainers/go-digest"},
 }

@@ -73,9 +73,11 @@ func (m *Manifest) Edges() iter.Seq[Edge] {
 }
 
 // AttestationOf returns the digest of the manifest that an index entry vouches
-// for, if BuildKit marked it as an attestation.
+// for, if BuildKit marked it as an attestation. An entry that is not for the
+// platform unknown/unknown is an image, whatever its annotations say: it can be run.
 func AttestationOf(d Descriptor) (Digest, bool) {
-	if d.Annotations[annotationReferenceType] != attestationManifest {
+	p := d.Platform
+	if d.Annotations[annotationReferenceType] != attestationManifest || p == nil || p.OS != "unknown" || p.Architecture != "unknown" {
 		return "", false
 	}
 	about, err := ParseDigest(d.Annotations[annotationReferenceDigest])

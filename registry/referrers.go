@@ -88,8 +88,9 @@ func (r *Repository) fallbackIndex(ctx context.Context, d oci.Digest) (*oci.Mani
 	if errors.Is(err, oci.ErrNotFound) {
 		return &oci.Manifest{}, nil
 	}
-	if err == nil && !m.IsIndex() {
-		// cosign keeps other things under names that only look like this one.
+	if err == nil && (!m.IsIndex() || m.Digest() == d) {
+		// cosign keeps other things under names that only look like this one, and there
+		// are registries for which the tag is another name of the subject.
 		return &oci.Manifest{}, nil
 	}
 	return m, err

@@ -462,6 +462,19 @@ func TestTagPagesThatLeadInACircle(t *testing.T) {
 	})
 }
 
+// TestReferrersTagThatIsTheSubject: where the tag is another name of an index, what it
+// lists are no referrers of it.
+func TestReferrersTagThatIsTheSubject(t *testing.T) {
+	run(t, nil, registry.Options{}, func(s *sandbox) {
+		index := ghcrtest.NewIndex(s.image())
+		s.add("v2", index)
+		s.add(oci.DigestTag(index.Digest()), index)
+		if list, err := s.repo.Referrers(s.Context(), index.Digest()); err != nil || len(list) != 0 {
+			s.Errorf("got %v, %v", list, err)
+		}
+	})
+}
+
 // TestReferrers: by the API, or by the tag that stands in for it, however the
 // registry says that it has no API. The 303 is not followed.
 func TestReferrers(t *testing.T) {
