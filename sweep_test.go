@@ -461,11 +461,22 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// unasked is why no operation asks for security data.
+const unasked = "the client has no operation that reads security data"
+
 // neverAsked are the routes that no operation asks for, and why.
 var neverAsked = map[string]string{
 	ghcrtest.RouteCatalog: "GHCR has none that is of use: the Packages API lists",
 	ghcrtest.RouteUnknown: "is what no route is",
 	ghcrtest.RoutePing:    "the first request says how to log in",
+
+	ghcrtest.RouteRepository: unasked, ghcrtest.RouteAttestations: unasked, ghcrtest.RouteAttestationsBulk: unasked, ghcrtest.RouteAttestationsSources: unasked,
+	ghcrtest.RouteAttestationUpload: unasked, ghcrtest.RouteAttestationDelete: unasked, ghcrtest.RouteBundle: unasked,
+	ghcrtest.RouteCodeAlerts: unasked, ghcrtest.RouteCodeAlert: unasked, ghcrtest.RouteCodeInstances: unasked, ghcrtest.RouteAnalyses: unasked,
+	ghcrtest.RouteAnalysis: unasked, ghcrtest.RouteSARIFUpload: unasked, ghcrtest.RouteSARIFStatus: unasked,
+	ghcrtest.RouteDependabotAlerts: unasked, ghcrtest.RouteDependabotAlert: unasked, ghcrtest.RouteDependencySnapshot: unasked, ghcrtest.RouteDependencySBOM: unasked,
+	ghcrtest.RouteVulnerabilities: unasked, ghcrtest.RouteAdvisories: unasked, ghcrtest.RouteAdvisory: unasked,
+	ghcrtest.RouteOSVQuery: unasked, ghcrtest.RouteOSVBatch: unasked, ghcrtest.RouteOSVRecord: unasked,
 }
 
 // routes reads the emulator's routes from its source, so that a new one is not

@@ -21,7 +21,9 @@ type Account struct {
 	Token string
 	// Scopes of the token: "read:packages", "write:packages", which holds the first,
 	// "delete:packages", and any others. Empty is all of them. For a workflow they are
-	// its permissions, and "write:packages" is enough to delete.
+	// its permissions, and "write:packages" is enough to delete. Those of security are of
+	// a classic token "security_events", "repo" or "public_repo", and of the others
+	// permissions such as "attestations:read" or "security_events:write".
 	Scopes []string
 	// Owners whose private packages it sees, besides its own; empty is everybody's.
 	Owners []string

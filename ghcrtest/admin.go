@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -100,6 +101,28 @@ func (s *Server) adminHandler() http.Handler {
 	handle("GET {$}", "", func(w http.ResponseWriter, _ *http.Request) error { return s.answerSummary(w) })
 	handle("POST clock", jsonType, s.moveClock)
 	handle("POST seed", tarType, s.seed)
+	handle("PUT repository", jsonType, s.takeRepository)
+	document := func(pattern string, take func(query url.Values, document []byte) error) {
+		handle(pattern, jsonType, func(w http.ResponseWriter, r *http.Request) error {
+			raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBundle))
+			if err != nil {
+				return oci.Invalid("%s: %w", pattern, err)
+			}
+			if err := take(r.URL.Query(), raw); err != nil {
+				return err
+			}
+			return s.answerSummary(w)
+		})
+	}
+	document("POST attestations", func(q url.Values, bundle []byte) error { return s.AddAttestation(q.Get("repository"), bundle) })
+	document("POST sarif", func(q url.Values, sarif []byte) error {
+		return s.UploadSARIF(SARIFUpload{Repository: q.Get("repository"), SARIF: sarif, Commit: q.Get("commit"), Ref: q.Get("ref")})
+	})
+	document("POST dependabot", func(q url.Values, alert []byte) error { return s.AddDependabotAlert(q.Get("repository"), alert) })
+	document("POST advisories", func(_ url.Values, record []byte) error { return s.AddAdvisory(record) })
+	document("POST reports", func(q url.Values, report []byte) error {
+		return s.AddVulnerabilityReport(q.Get("repo"), q.Get("ref"), report)
+	})
 	handle("GET snapshot", "", s.sendSnapshot)
 	handle("PUT snapshot", tarType, s.takeSnapshot)
 	handle("GET faults", "", s.listRules)
@@ -169,6 +192,19 @@ func (s *Server) moveClock(w http.ResponseWriter, r *http.Request) error {
 // seed takes a layout; the query says into which repository, and under which tag.
 func (s *Server) seed(w http.ResponseWriter, r *http.Request) error {
 	if err := s.AddLayout(r.URL.Query().Get("repo"), r.URL.Query().Get("tag"), r.Body); err != nil {
+		return err
+	}
+	return s.answerSummary(w)
+}
+
+func (s *Server) takeRepository(w http.ResponseWriter, r *http.Request) error {
+	var repository Repository
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAdminBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&repository); err != nil {
+		return oci.Invalid("set up a repository: %w", err)
+	}
+	if err := s.SetRepository(repository); err != nil {
 		return err
 	}
 	return s.answerSummary(w)

@@ -251,3 +251,77 @@ func TestAdminTellsNoSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestAdminSecurity: what is known of security is put in over the API, and answered on the
+// same socket.
+func TestAdminSecurity(t *testing.T) {
+	o := newOperator(t)
+	img := ghcrtest.NewImage("linux/amd64")
+	if err := o.server.Add("acme/app", "v1", img); err != nil {
+		t.Fatal(err)
+	}
+	const json = "application/json"
+	o.must("PUT", "repository", json, []byte(`{"name": "acme/source", "private": true, "codeScanning": "on"}`), nil)
+	o.must("POST", "attestations?repository=acme/source", json, ghcrtest.Bundle(ghcrtest.Statement(provenanceType, `{}`, img)), nil)
+	o.must("POST", "sarif?repository=acme/source&ref=refs/heads/main", json, ghcrtest.TrivySARIF("acme/app", img, openssl), nil)
+	o.must("POST", "dependabot?repository=acme/source", json, []byte(`{"security_advisory": {"severity": "high"}}`), nil)
+	o.must("POST", "advisories", json, []byte(goRecord), nil)
+	o.must("POST", "advisories", json, []byte(lodashAdvisory), nil)
+	o.must("POST", "reports?repo=acme/app&ref=v1", json, []byte(`{"vulnerabilities": []}`), nil)
+	for _, path := range []string{attestationOf("acme", img), codePath + "alerts", dependabotPath, "/advisories/GHSA-2222-3333-4444", "/api/v3" + codePath + "analyses", "/v1/vulns/GO-2026-2102"} {
+		req, err := http.NewRequest(http.MethodGet, o.server.URL()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+ghcrtest.Token)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != 200 || len(body) < 10 {
+			t.Errorf("%s: %d %s, %v", path, resp.StatusCode, body, err)
+		}
+		if path == attestationOf("acme", img) && !strings.Contains(string(body), `"bundle_url":"http://localhost:`) {
+			t.Errorf("the bundle is not on another host: %s", body)
+		}
+	}
+	for path, body := range map[string]string{
+		"attestations?repository=acme/source": `{}`, "attestations": string(ghcrtest.Bundle(ghcrtest.Statement(provenanceType, `{}`, img))), "sarif?repository=acme/source": `{}`,
+		"dependabot?repository=acme": `{}`, "advisories": `[]`, "sarif?repository=acme/source&commit=main": string(ghcrtest.TrivySARIF("acme/app", img)),
+	} {
+		if status, text := o.send("POST", path, json, []byte(body)); status != 400 {
+			t.Errorf("POST %s: %d %s", path, status, text)
+		}
+	}
+	for _, body := range []string{`{"name": "acme"}`, `{"name": "acme/app", "dependabot": "yes"}`, `{"name": "acme/app", "nonsense": 1}`} {
+		if status, text := o.send("PUT", "repository", json, []byte(body)); status != 400 {
+			t.Errorf("PUT repository %s: %d %s", body, status, text)
+		}
+	}
+}
+
+// TestSecurityFaults: what comes and goes is a fault on one of the routes.
+func TestSecurityFaults(t *testing.T) {
+	t.Parallel()
+	withQuirks(t, nil, func(w *wire) {
+		img := w.image()
+		w.sarif(ghcrtest.SARIFUpload{SARIF: ghcrtest.TrivySARIF("acme/app", img, openssl)})
+		bundle := w.attest("acme/source", provenanceType, img)
+		faults, err := ghcrtest.ParseFaults([]byte(`[
+			{"match": {"route": "code-scanning-alerts"}, "do": {"status": 503, "body": "{\"code\":\"503\",\"message\":\"Service unavailable\"}"}},
+			{"match": {"route": "attestation-bundle"}, "do": {"corrupt": true}}]`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.server.Inject(faults...)
+		w.want(w.api("ghp_owner", "GET", codePath+"alerts"), 503, `"code":"503"`)
+		w.want(w.api("ghp_owner", "GET", codePath+"alerts"), 200)
+		address := w.attestations(attestationOf("acme", img))[0].BundleURL
+		wrong, right := w.as("").do("GET", address, ""), w.as("").do("GET", address, "")
+		if unsnap(t, right.body) != string(bundle) || wrong.body == right.body || wrong.body[2:] != right.body[2:] {
+			t.Error("the length is not what is wrong, or what is not")
+		}
+	})
+}

@@ -60,7 +60,7 @@ func (x *exchange) getBlob() {
 		return
 	}
 	if !head && q.BlobRedirect {
-		x.w.Header().Set("Location", x.server.sign(x.r, d))
+		x.w.Header().Set("Location", x.server.sign(x.r, blobPath+d.String()))
 		x.w.WriteHeader(http.StatusTemporaryRedirect)
 		return
 	}
@@ -97,29 +97,46 @@ func (x *exchange) deleteBlob() {
 	x.w.WriteHeader(x.server.quirks.BlobDelete)
 }
 
-// sign returns the address of a blob on the storage host, good for a while.
-func (s *Server) sign(r *http.Request, d oci.Digest) string {
+// sign returns the address of what the storage host has under a path, good for a while.
+func (s *Server) sign(r *http.Request, path string) string {
 	expiry := s.now().Add(s.quirks.SignedURLTTL).UTC().Format(time.RFC3339Nano)
-	query := url.Values{"se": {expiry}, "sig": {s.signature(d, expiry)}, "sp": {"r"}, "spr": {"https"}, "sr": {"b"}, "sv": {"2025-01-05"}}
-	return s.otherHost(r, CDNHost) + "/ghcr1/blobs/" + d.String() + "?" + query.Encode()
+	query := url.Values{"se": {expiry}, "sig": {s.signature(path, expiry)}, "sp": {"r"}, "spr": {"https"}, "sr": {"b"}, "sv": {"2025-01-05"}}
+	return s.otherHost(r, CDNHost) + storagePrefix + path + "?" + query.Encode()
 }
 
-func (s *Server) signature(d oci.Digest, expiry string) string {
+func (s *Server) signature(path, expiry string) string {
 	s.mu.Lock()
 	key := s.signing
 	s.mu.Unlock()
 	mac := hmac.New(sha256.New, []byte(key))
-	fmt.Fprintf(mac, "%s\n%s", d, expiry)
+	fmt.Fprintf(mac, "%s\n%s", path, expiry)
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// signedBlob is the storage host. The URL is the permission; it is no registry and
-// answers in XML.
+// Paths of the storage host.
+const (
+	storagePrefix = "/ghcr1/"
+	blobPath      = "blobs/"
+)
+
+// signedBlob is a blob at the storage host.
 func (x *exchange) signedBlob() {
+	if !x.storageAllows(blobPath + x.ref) {
+		return
+	}
+	if d, err := oci.ParseDigest(x.ref); err == nil {
+		x.sendContent(d)
+	} else {
+		x.blobUnknown()
+	}
+}
+
+// storageAllows tells whether the storage host gives out what is under a path, and answers
+// if not. The URL is the permission; it is no registry and answers in XML.
+func (x *exchange) storageAllows(path string) bool {
 	q := x.server.quirks
 	query := x.r.URL.Query()
-	d, err := oci.ParseDigest(x.ref)
-	expiry, timeErr := time.Parse(time.RFC3339Nano, query.Get("se"))
+	expiry, err := time.Parse(time.RFC3339Nano, query.Get("se"))
 	switch {
 	case q.CDNRejectsAuth != 0 && x.r.Header.Get("Authorization") != "":
 		x.storageError(q.CDNRejectsAuth, "InvalidAuthenticationInfo", "Authentication information is not given in the correct format.")
@@ -127,13 +144,14 @@ func (x *exchange) signedBlob() {
 		x.w.WriteHeader(q.CDNHead)
 	case x.r.Method != http.MethodGet && x.r.Method != http.MethodHead:
 		x.storageError(http.StatusMethodNotAllowed, "UnsupportedHttpVerb", "The resource doesn't support the specified HTTP verb.")
-	case err != nil || timeErr != nil || !hmac.Equal([]byte(query.Get("sig")), []byte(x.server.signature(d, query.Get("se")))):
+	case err != nil || !hmac.Equal([]byte(query.Get("sig")), []byte(x.server.signature(path, query.Get("se")))):
 		x.storageError(http.StatusForbidden, "AuthenticationFailed", "Server failed to authenticate the request.")
 	case !x.server.now().Before(expiry):
 		x.storageError(http.StatusForbidden, "AuthenticationFailed", "Signature not valid in the specified time frame.")
 	default:
-		x.sendContent(d)
+		return true
 	}
+	return false
 }
 
 func (x *exchange) storageError(status int, code, message string) {

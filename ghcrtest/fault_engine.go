@@ -310,7 +310,7 @@ func (x *exchange) filled(text string) string {
 	})
 	base, signed := scheme(x.r)+"://"+x.r.Host, ""
 	if d, err := oci.ParseDigest(x.ref); err == nil && strings.Contains(text, "{signed}") {
-		signed = s.sign(x.r, d)
+		signed = s.sign(x.r, blobPath+d.String())
 	}
 	return strings.NewReplacer(
 		"{url}", base+x.r.URL.RequestURI(), "{base}", base, "{path}", x.r.URL.Path, "{repo}", x.repo, "{ref}", x.ref,

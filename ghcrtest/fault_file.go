@@ -264,11 +264,15 @@ func (d *ruleDo) apply(f *Fault) {
 
 // allRoles and allRoutes are what a fault can be for.
 var (
-	allRoles  = []string{RoleRegistry, RoleToken, RoleCDN, RoleAPI, RoleWeb}
+	allRoles  = []string{RoleRegistry, RoleToken, RoleCDN, RoleAPI, RoleWeb, RoleOSV}
 	allRoutes = []string{
 		RoutePing, RouteManifest, RouteBlob, RouteUploadStart, RouteUploadChunk, RouteUploadCommit, RouteUploadStatus, RouteUploadCancel,
 		RouteTags, RouteReferrers, RouteCatalog, RouteToken, RouteSigned, RouteUnknown, RoutePackages, RoutePackage, RoutePackageRestore,
 		RouteVersions, RouteVersion, RouteVersionRestore, RouteConflicts, RouteOwner, RouteRateLimit,
+		RouteRepository, RouteAttestations, RouteAttestationsBulk, RouteAttestationsSources, RouteAttestationUpload, RouteAttestationDelete, RouteBundle,
+		RouteCodeAlerts, RouteCodeAlert, RouteCodeInstances, RouteAnalyses, RouteAnalysis, RouteSARIFUpload, RouteSARIFStatus,
+		RouteDependabotAlerts, RouteDependabotAlert, RouteDependencySnapshot, RouteDependencySBOM, RouteVulnerabilities,
+		RouteAdvisories, RouteAdvisory, RouteOSVQuery, RouteOSVBatch, RouteOSVRecord,
 	}
 	allCredentials = []string{"none", "some", "basic", "bearer", "token"}
 	allMethods     = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}

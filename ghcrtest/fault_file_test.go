@@ -2,7 +2,10 @@ package ghcrtest_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -168,4 +171,21 @@ func FuzzParseFaults(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFaultsOnEachRoute: a route that is added can have faults.
+func TestFaultsOnEachRoute(t *testing.T) {
+	source, err := os.ReadFile("routes.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := regexp.MustCompile(`\t(Route|Role)\w+ += "([a-z-]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(routes) < 20 {
+		t.Fatalf("only %d routes are found", len(routes))
+	}
+	for _, m := range routes {
+		if _, err := ghcrtest.ParseFaults(fmt.Appendf(nil, `[{"match": {%q: %q}, "do": {"status": 503}}]`, strings.ToLower(m[1]), m[2])); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -193,13 +193,23 @@ func newIndex(mediaType string, children []*Image) *Image {
 // Attested makes an index as BuildKit pushes one: each image with an entry for its
 // provenance, whose platform is unknown.
 func Attested(children ...*Image) *Image {
+	return attestedIndex(children, func(c *Image) *Image {
+		return attestationManifest(map[string]any{}, marshal(map[string]any{
+			"_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://slsa.dev/provenance/v0.2",
+			"subject": []any{map[string]any{"name": "fixture", "digest": map[string]string{"sha256": c.Digest().Encoded()}}},
+		}))
+	})
+}
+
+// attestedIndex makes an index with an attestation for each image.
+func attestedIndex(children []*Image, attest func(*Image) *Image) *Image {
 	list := []oci.Descriptor{}
 	all := slices.Clone(children)
 	for _, c := range children {
 		list = append(list, c.Descriptor())
 	}
 	for _, c := range children {
-		a := attestation(c)
+		a := attest(c)
 		all = append(all, a)
 		d := a.Descriptor()
 		d.Platform = &oci.Platform{OS: "unknown", Architecture: "unknown"}
@@ -211,21 +221,6 @@ func Attested(children ...*Image) *Image {
 	index := &Image{Children: all}
 	index.setManifest(oci.MediaTypeOCIIndex, marshal(map[string]any{"schemaVersion": 2, "mediaType": oci.MediaTypeOCIIndex, "manifests": list}))
 	return index
-}
-
-func attestation(subject *Image) *Image {
-	statement := marshal(map[string]any{
-		"_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://slsa.dev/provenance/v0.2",
-		"subject": []any{map[string]any{"name": "fixture", "digest": map[string]string{"sha256": subject.Digest().Encoded()}}},
-	})
-	a := &Image{Blobs: map[oci.Digest][]byte{}}
-	layer := a.blob("application/vnd.in-toto+json", statement)
-	layer.Annotations = map[string]string{"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}
-	config := a.blob(configType, marshal(map[string]any{"architecture": "unknown", "os": "unknown", "rootfs": map[string]any{"type": "layers", "diff_ids": []oci.Digest{layer.Digest}}}))
-	a.setManifest(oci.MediaTypeOCIManifest, marshal(map[string]any{
-		"schemaVersion": 2, "mediaType": oci.MediaTypeOCIManifest, "config": config, "layers": []oci.Descriptor{layer},
-	}))
-	return a
 }
 
 // Refer makes a referrer of an image: an artifact with the image as its subject.

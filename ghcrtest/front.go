@@ -238,7 +238,7 @@ func certificate() (tls.Certificate, []byte, error) {
 		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:    []string{"localhost", RegistryHost, CDNHost, APIHost, WebHost},
+		DNSNames:    []string{"localhost", RegistryHost, CDNHost, APIHost, WebHost, OSVHost},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	der, err := x509.CreateCertificate(cryptorand.Reader, template, template, &key.PublicKey, key)

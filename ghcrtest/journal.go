@@ -16,20 +16,21 @@ import (
 // event is one change of the store's rows. A directory's journal is the list of
 // all of them, one JSON object a line.
 type event struct {
-	Op         string     `json:"op"`
-	Time       time.Time  `json:"time"`
-	Repo       string     `json:"repo,omitempty"`
-	ID         int64      `json:"id,omitempty"` // of the package or version that is made, or meant
-	Visibility Visibility `json:"visibility,omitempty"`
-	Private    bool       `json:"private,omitempty"` // in its place, in journals of the first release
-	Digest     oci.Digest `json:"digest,omitempty"`
-	MediaType  string     `json:"mediaType,omitempty"`
-	Tag        string     `json:"tag,omitempty"`
-	Tags       []string   `json:"tags,omitempty"`       // that a restored version gets back
-	Repository string     `json:"repository,omitempty"` // of source code
-	Role       string     `json:"role,omitempty"`       // of its workflows
-	Count      int64      `json:"count,omitempty"`      // of downloads
-	State      *state     `json:"state,omitempty"`      // all rows, in the place of what was before
+	Op         string       `json:"op"`
+	Time       time.Time    `json:"time"`
+	Repo       string       `json:"repo,omitempty"`
+	ID         int64        `json:"id,omitempty"` // of the package or version that is made, or meant
+	Visibility Visibility   `json:"visibility,omitempty"`
+	Private    bool         `json:"private,omitempty"` // in its place, in journals of the first release
+	Digest     oci.Digest   `json:"digest,omitempty"`
+	MediaType  string       `json:"mediaType,omitempty"`
+	Tag        string       `json:"tag,omitempty"`
+	Tags       []string     `json:"tags,omitempty"`       // that a restored version gets back
+	Repository string       `json:"repository,omitempty"` // of source code
+	Role       string       `json:"role,omitempty"`       // of its workflows
+	Count      int64        `json:"count,omitempty"`      // of downloads
+	State      *state       `json:"state,omitempty"`      // all rows, in the place of what was before
+	Security   *securityRow `json:"security,omitempty"`
 	labels
 
 	manifest *oci.Manifest // saves reading it back
@@ -60,6 +61,7 @@ const (
 	opRestore        = "restore"
 	opDeletePackage  = "delete-package"
 	opRestorePackage = "restore-package"
+	opSecurity       = "security"
 	opState          = "state"
 )
 

@@ -109,10 +109,26 @@ type Quirks struct {
 	RESTHourly               int           // requests in an hour of a user
 	RESTHourlyWorkflow       int           // … of the workflows of a repository
 	RESTHourlyAnonymous      int           // … without a login
+	RESTDependencyLimit      int           // submissions to the dependency graph in a minute, and SBOMs of it, each besides the rest; 0 is with the rest
 	RESTPoints               int           // points in a minute: 5 for a write, 1 for a read; 0 is no limit
 	RESTConcurrent           int           // requests at a time; 0 is no limit
 	RESTLimitStatus          int           // the answer when a limit is used up: 403 or 429
 	RESTRetryAfter           bool          // the answer of the limits of a minute says when to come again
+
+	// What GitHub knows of security.
+
+	VulnerabilityEndpoint  int           // the answer of the endpoint that only the specification has: 404, 403, 410, 501, or 200 to serve it
+	SecurityForbidden      int           // what a token gets that may see a repository, and not its security: 403 or 404
+	AttestationsAPI        bool          // there is one; GitHub Enterprise Server has none
+	AttestationsMissing    int           // the answer for a digest without attestations: 404, or 200 and an empty list
+	AttestationsBulkArray  bool          // the bulk list is a list of maps, not a map
+	AttestationBundle      string        // a list has a bundle by its "url", "inline", or as "none" of the two
+	SecurityOffWording     string        // what a repository needs for code scanning: "Code Security", or as it was called "Advanced Security"
+	CodeScanningDelay      time.Duration // how long an upload is processed
+	CodeScanningProperties bool          // the SARIF of an analysis has the properties of the run
+	AttestationBody        string        // that URL serves "snappy" blocks, "framed" snappy, or "plain" JSON
+	OSVPage                int           // records in an answer of OSV
+	OSVQualifiers          bool          // OSV finds nothing for a purl with an architecture
 }
 
 // UnmarshalJSON sets the switches that an object names, and leaves the others.
@@ -162,8 +178,9 @@ func GHCR() Quirks {
 		FirstPushVisibility: Private, RESTNumericLinks: true, RESTWindow: 10000, RESTUsersForOrgs: true, RESTCredentialRules: true,
 		RESTWorkflowUserVersions: 403, RESTMaskForbidden: true, RESTLastTagged: true, RESTDownloadLimit: 5000,
 		RESTRestoreWindow: 30 * 24 * time.Hour, RESTRestoreConflict: 400, RESTRestoreTags: true, RESTNewIDOnRepush: true, RESTConditional: true,
-		RESTLimits: true, RESTWorkflowHeaders: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTPoints: 900, RESTConcurrent: 100,
+		RESTLimits: true, RESTWorkflowHeaders: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTDependencyLimit: 100, RESTPoints: 900, RESTConcurrent: 100,
 		RESTLimitStatus: 403, RESTRetryAfter: true,
+		VulnerabilityEndpoint: 404, SecurityForbidden: 403, OSVPage: 1000, OSVQualifiers: true, SecurityOffWording: "Code Security", AttestationsAPI: true, AttestationsMissing: 404, AttestationBundle: "url", AttestationBody: "snappy",
 	}
 }
 
@@ -180,7 +197,8 @@ func Spec() Quirks {
 		ManifestDelete: 202, Referrers: "implemented", MaxManifest: 4 << 20, TagOrder: "lexical", Catalog: true, UnmatchedRoute: 404,
 		FirstPushVisibility: Public, RESTUsersForOrgs: true, RESTWorkflowUserVersions: 200, RESTRestoreWindow: 30 * 24 * time.Hour,
 		RESTRestoreConflict: 400, RESTRestoreTags: true, RESTNewIDOnRepush: true, RESTConditional: true,
-		RESTWorkflowHeaders: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTPoints: 900,
+		RESTWorkflowHeaders: true, RESTHourly: 5000, RESTHourlyWorkflow: 1000, RESTHourlyAnonymous: 60, RESTDependencyLimit: 100, RESTPoints: 900,
 		RESTConcurrent: 100, RESTLimitStatus: 403, RESTRetryAfter: true,
+		VulnerabilityEndpoint: 404, SecurityForbidden: 403, OSVPage: 1000, OSVQualifiers: true, SecurityOffWording: "Code Security", AttestationsAPI: true, AttestationsMissing: 404, AttestationBundle: "url", AttestationBody: "snappy",
 	}
 }

@@ -25,6 +25,10 @@ func TestQuirk(t *testing.T) {
 	maps.Copy(quirkTests, manifestQuirks)
 	maps.Copy(quirkTests, restQuirks)
 	maps.Copy(quirkTests, limitQuirks)
+	maps.Copy(quirkTests, attestationQuirks)
+	maps.Copy(quirkTests, scanningQuirks)
+	maps.Copy(quirkTests, advisoryQuirks)
+	maps.Copy(quirkTests, dependencyQuirks)
 	for i := range reflect.TypeFor[ghcrtest.Quirks]().NumField() {
 		name := reflect.TypeFor[ghcrtest.Quirks]().Field(i).Name
 		test, ok := quirkTests[name]

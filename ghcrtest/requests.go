@@ -34,7 +34,7 @@ const maxLog = 1 << 16
 // as signatures, may be secrets.
 var toldParameters = []string{
 	"n", "last", "digest", "mount", "from", "artifactType", "scope", "service", "account",
-	"page", "per_page", "state", "package_type", "visibility", "se", "sp", "spr", "sr", "sv",
+	"page", "per_page", "before", "after", "sort", "direction", "predicate_type", "ref", "tool_name", "severity", "ecosystem", "state", "package_type", "visibility", "se", "sp", "spr", "sr", "sv",
 }
 
 // begin enters a request into the log.

@@ -10,12 +10,20 @@ import (
 // quota is what a caller may still ask of the API. Users have one for all their
 // tokens, the workflows of a repository one together.
 type quota struct {
-	hourly  int // requests in an hour
-	used    int
-	reset   time.Time // when the hour is over: a whole second, as the header has it
+	core    allowance
+	others  map[string]*allowance // of resources that do not count with the rest
 	spent   []spending
 	points  int // of spent
 	running int
+}
+
+// allowance is how often one may ask in a while.
+type allowance struct {
+	resource string
+	limit    int
+	every    time.Duration
+	used     int
+	reset    time.Time // when the while is over: a whole second, as the header has it
 }
 
 // spending are the points of one request of the last minute.
@@ -39,7 +47,7 @@ func (s *Server) quotaOf(who identity) *quota {
 		key, hourly = "user "+strings.ToLower(a.Login), s.quirks.RESTHourly
 	}
 	if s.quotas[key] == nil {
-		s.quotas[key] = &quota{hourly: hourly}
+		s.quotas[key] = &quota{core: allowance{resource: "core", limit: hourly, every: time.Hour}, others: map[string]*allowance{}}
 	}
 	return s.quotas[key]
 }
@@ -52,12 +60,24 @@ func (x *exchange) occupy() (leave func()) {
 	defer s.mu.Unlock()
 	q := s.quotaOf(x.who)
 	q.running++
+	x.api.allowance = q.of(x.api.resource, s.quirks.RESTDependencyLimit)
 	x.api.quota, x.api.crowded = q, s.quirks.RESTConcurrent > 0 && q.running > s.quirks.RESTConcurrent
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		q.running--
 	}
+}
+
+// of finds the allowance for a resource. With no limit of its own it counts with the rest.
+func (q *quota) of(resource string, limit int) *allowance {
+	if resource == "" || limit == 0 {
+		return &q.core
+	}
+	if q.others[resource] == nil {
+		q.others[resource] = &allowance{resource: resource, limit: limit, every: time.Minute}
+	}
+	return q.others[resource]
 }
 
 // charge counts the request against the limits, and answers if one is used up.
@@ -73,13 +93,14 @@ func (x *exchange) charge() bool {
 	}
 	now := s.now()
 	s.mu.Lock()
-	q := x.api.quota
+	q, a := x.api.quota, x.api.allowance
 	q.tick(now)
-	primary := q.used >= q.hourly
+	a.tick(now)
+	primary := a.used >= a.limit
 	wait := q.wait(cost, s.quirks.RESTPoints, now)
 	free := x.route == RouteRateLimit
 	if !free && !primary && wait == 0 && !x.api.crowded {
-		q.used++
+		a.used++
 		if s.quirks.RESTPoints > 0 {
 			q.points += cost
 			q.spent = append(q.spent, spending{now, cost})
@@ -106,11 +127,15 @@ func (x *exchange) charge() bool {
 	return false
 }
 
-// tick begins a new hour when one is over, and forgets what is a minute old.
-func (q *quota) tick(now time.Time) {
-	if !now.Before(q.reset) {
-		q.used, q.reset = 0, now.Truncate(time.Second).Add(time.Hour)
+// tick begins anew when the time is over.
+func (a *allowance) tick(now time.Time) {
+	if !now.Before(a.reset) {
+		a.used, a.reset = 0, now.Truncate(time.Second).Add(a.every)
 	}
+}
+
+// tick forgets what is a minute old.
+func (q *quota) tick(now time.Time) {
 	n := 0
 	for n < len(q.spent) && now.Sub(q.spent[n].at) >= time.Minute {
 		q.points -= q.spent[n].points
@@ -141,12 +166,12 @@ func (x *exchange) limitHeaders() {
 	if !x.server.quirks.RESTWorkflowHeaders && x.who.workflow() != "" {
 		return
 	}
-	h, q := x.w.Header(), x.api.quota
-	h.Set("X-RateLimit-Limit", strconv.Itoa(q.hourly))
-	h.Set("X-RateLimit-Remaining", strconv.Itoa(max(q.hourly-q.used, 0)))
-	h.Set("X-RateLimit-Used", strconv.Itoa(q.used))
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(q.reset.Unix(), 10))
-	h.Set("X-RateLimit-Resource", "core")
+	h, a := x.w.Header(), x.api.allowance
+	h.Set("X-RateLimit-Limit", strconv.Itoa(a.limit))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(max(a.limit-a.used, 0)))
+	h.Set("X-RateLimit-Used", strconv.Itoa(a.used))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(a.reset.Unix(), 10))
+	h.Set("X-RateLimit-Resource", a.resource)
 }
 
 // refund takes back the request from the hour's: a 304 costs nothing, with a login.
@@ -157,7 +182,7 @@ func (x *exchange) refund() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x.api.quota.used--
+	x.api.allowance.used--
 	x.limitHeaders()
 }
 
@@ -168,13 +193,19 @@ func (x *exchange) rateLimit() {
 		x.refuseAPI(http.StatusNotFound, "Rate limiting is not enabled.")
 		return
 	}
+	resources := map[string]any{}
 	s.mu.Lock()
-	q := *x.api.quota
+	show := func(a *allowance) {
+		a.tick(s.now())
+		resources[a.resource] = map[string]any{"limit": a.limit, "used": a.used, "remaining": max(a.limit-a.used, 0), "reset": a.reset.Unix(), "resource": a.resource}
+	}
+	for _, resource := range []string{"", "dependency_snapshots", "dependency_sbom"} {
+		show(x.api.quota.of(resource, s.quirks.RESTDependencyLimit))
+	}
 	s.mu.Unlock()
-	core := map[string]any{"limit": q.hourly, "used": q.used, "remaining": max(q.hourly-q.used, 0), "reset": q.reset.Unix(), "resource": "core"}
-	answer := map[string]any{"resources": map[string]any{"core": core}}
+	answer := map[string]any{"resources": resources}
 	if x.api.version(x.r) == apiVersions[0] {
-		answer["rate"] = core
+		answer["rate"] = resources["core"]
 	}
 	x.answerJSON(http.StatusOK, answer)
 }

@@ -17,6 +17,9 @@ func (c *call) documentation() string {
 	if c.doc == "" {
 		return restDocs
 	}
+	if strings.Contains(c.doc, "/") {
+		return restDocs + "/" + c.doc
+	}
 	form := map[string]string{"orgs": "an-organization", "organizations": "an-organization", "users": "a-user", "user": "the-authenticated-user"}[c.form]
 	if strings.HasSuffix(c.doc, "-by") {
 		return restDocs + "/packages/packages#" + c.doc + "-" + form
@@ -141,8 +144,11 @@ func (x *exchange) links(p page, total int) {
 
 // listPath is the path of a list, where GitHub names the owner by number.
 func (x *exchange) listPath() string {
-	if !x.server.quirks.RESTNumericLinks {
+	if !x.server.quirks.RESTNumericLinks || x.api.form == "" {
 		return x.api.path
+	}
+	if x.api.form == "repos" {
+		return "/repositories/" + strconv.FormatInt(number(x.api.repository), 10) + "/" + x.api.below
 	}
 	owner := "/user/"
 	if x.api.owner.Kind == kindOrganization {

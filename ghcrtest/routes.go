@@ -37,6 +37,7 @@ const (
 	RoleCDN      = "cdn"
 	RoleAPI      = "api"
 	RoleWeb      = "web"
+	RoleOSV      = "osv"
 
 	RoutePing         = "ping"
 	RouteManifest     = "manifest"
@@ -64,21 +65,57 @@ const (
 	RouteRateLimit      = "rate-limit"
 )
 
+// Routes of what GitHub knows of security.
+const (
+	RouteRepository          = "repository"
+	RouteAttestations        = "attestations"
+	RouteAttestationsBulk    = "attestations-bulk"
+	RouteAttestationsSources = "attestations-repositories"
+	RouteAttestationUpload   = "attestation-upload"
+	RouteAttestationDelete   = "attestation-delete"
+	RouteBundle              = "attestation-bundle"
+	RouteCodeAlerts          = "code-scanning-alerts"
+	RouteCodeAlert           = "code-scanning-alert"
+	RouteCodeInstances       = "code-scanning-instances"
+	RouteAnalyses            = "code-scanning-analyses"
+	RouteAnalysis            = "code-scanning-analysis"
+	RouteSARIFUpload         = "sarif-upload"
+	RouteSARIFStatus         = "sarif-status"
+	RouteDependabotAlerts    = "dependabot-alerts"
+	RouteDependabotAlert     = "dependabot-alert"
+	RouteDependencySnapshot  = "dependency-snapshot"
+	RouteDependencySBOM      = "dependency-sbom"
+	RouteVulnerabilities     = "vulnerabilities"
+	RouteAdvisories          = "advisories"
+	RouteAdvisory            = "advisory"
+	RouteOSVQuery            = "osv-query"
+	RouteOSVBatch            = "osv-querybatch"
+	RouteOSVRecord           = "osv-record"
+)
+
 func (s *Server) route(r *http.Request) *exchange {
 	path := r.URL.Path
 	x := &exchange{role: RoleRegistry, route: RouteUnknown}
 	x.handle = x.unknownRoute
 	host, _, _ := strings.Cut(r.Host, ":")
 	switch {
-	case host == CDNHost || strings.HasPrefix(path, "/ghcr1/"):
+	case host == CDNHost || strings.HasPrefix(path, storagePrefix):
 		x.role, x.route, x.handle = RoleCDN, RouteSigned, x.signedBlob
-		x.ref = strings.TrimPrefix(path, "/ghcr1/blobs/")
+		path = strings.TrimPrefix(path, storagePrefix)
+		if id, ok := strings.CutPrefix(path, attestationPath); ok {
+			x.route, x.ref, x.handle = RouteBundle, id, x.signedBundle
+		} else {
+			x.ref = strings.TrimPrefix(path, blobPath)
+		}
 		return x
 	case host == WebHost || strings.HasPrefix(path, "/-/"):
 		x.role, x.handle = RoleWeb, x.web
 		return x
 	case host == APIHost || host != RegistryHost && isAPI(path):
 		s.routeAPI(x, r)
+		return x
+	case host == OSVHost || host != RegistryHost && strings.HasPrefix(path, "/v1/"):
+		x.routeOSV(r.Method, path)
 		return x
 	case path == "/token":
 		x.role, x.route, x.handle = RoleToken, RouteToken, x.token

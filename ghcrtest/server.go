@@ -1,6 +1,7 @@
 // Package ghcrtest hides a GitHub Container Registry of your own: the registry,
 // its token service, the host that blobs come from, and the GitHub Packages API,
-// with GHCR's departures from the specification, for tests and demos. It shares no code with the client but
+// with GHCR's departures from the specification, and what GitHub knows of the
+// security of images, for tests and demos. It shares no code with the client but
 // the data types, so that the two cannot be wrong in the same way.
 //
 // Begin with [Start], which serves on a loopback port until a test ends, or with
@@ -38,6 +39,7 @@ const (
 	CDNHost      = "pkg-containers.githubusercontent.com"
 	APIHost      = "api.github.com"
 	WebHost      = "github.com"
+	OSVHost      = "api.osv.dev"
 )
 
 // Options configure a [Server]. The zero value is GHCR, in memory, with an account
@@ -56,6 +58,8 @@ type Options struct {
 	// Packages are set up as [Server.SetPackage] does, but for those that Dir holds as
 	// deleted.
 	Packages []Package
+	// Repositories are set up as [Server.SetRepository] does.
+	Repositories []Repository
 	// Ahead is how far the server's clock is ahead of the real one.
 	Ahead time.Duration
 	// Open serves everybody everything, without asking for a login.
@@ -80,13 +84,15 @@ type Server struct {
 	ahead    atomic.Int64 // of the clock, in nanoseconds
 	store    *store
 	contents *contents
+	parsed   sync.Map // SARIF by digest
 	journal  *journal
 	pipe     pipeFront
 
-	whole        sync.RWMutex  // held to replace all that is held, and shared to read or add to it at length
-	atFirst      []Package     // that Reset sets up again
-	aheadAtFirst time.Duration // of the clock
-	sim          http.Handler  // of what is under /_sim/; nil is off
+	whole          sync.RWMutex // held to replace all that is held, and shared to read or add to it at length
+	atFirst        []Package    // that Reset sets up again
+	sourcesAtFirst []Repository
+	aheadAtFirst   time.Duration // of the clock
+	sim            http.Handler  // of what is under /_sim/; nil is off
 
 	closing chan struct{}  // closed when the server is
 	serving sync.WaitGroup // requests; added to under mu, and not once closing is closed
@@ -110,7 +116,7 @@ type Server struct {
 // New returns a server that answers through [Server.Transport] and
 // [Server.Handler].
 //
-// Errors: [oci.ErrInvalid] for accounts, owners or packages that make no sense; a
+// Errors: [oci.ErrInvalid] for accounts, owners, packages or repositories that make no sense; a
 // directory that cannot be used, or is in use.
 func New(opts Options) (*Server, error) {
 	if err := opts.check(); err != nil {
@@ -152,12 +158,17 @@ func New(opts Options) (*Server, error) {
 	for _, repo := range opts.Public {
 		packages = append(slices.Clip(packages), Package{Name: repo, Visibility: Public})
 	}
-	s.atFirst, s.aheadAtFirst = packages, opts.Ahead
+	s.atFirst, s.sourcesAtFirst, s.aheadAtFirst = packages, opts.Repositories, opts.Ahead
 	if opts.Admin {
 		s.sim = s.adminHandler()
 	}
 	for _, p := range packages {
 		if err := s.setUp(p); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	for _, r := range opts.Repositories {
+		if err := s.SetRepository(r); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}

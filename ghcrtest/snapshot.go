@@ -22,7 +22,7 @@ const stateName = "state.json"
 const maxState = 256 << 20
 
 // Snapshot writes what the server holds as a tar file: packages, versions, tags,
-// downloads, what was deleted, and all content by digest. What is under way is not
+// downloads, what was deleted, what is known of security, and all content by digest. What is under way is not
 // part of it, nor are logins, quirks and the clock.
 //
 // Errors: those of w; content that cannot be read.
@@ -121,7 +121,7 @@ func (s *Server) Restore(r io.Reader) (err error) {
 	return nil
 }
 
-// Reset has the server hold nothing but the packages of its Options, as if it were
+// Reset has the server hold nothing but the packages and repositories of its Options, as if it were
 // new: no content, no uploads, no faults, no logs, and the clock as Options have it.
 //
 // Errors: a directory that cannot be written.
@@ -141,6 +141,11 @@ func (s *Server) Reset() error {
 	s.mu.Unlock()
 	for _, p := range s.atFirst {
 		if err := s.SetPackage(p); err != nil {
+			return fmt.Errorf("reset: %w", err)
+		}
+	}
+	for _, r := range s.sourcesAtFirst {
+		if err := s.SetRepository(r); err != nil {
 			return fmt.Errorf("reset: %w", err)
 		}
 	}

@@ -16,6 +16,8 @@ type state struct {
 	LastPackage int64          `json:"lastPackage"`
 	LastVersion int64          `json:"lastVersion"`
 	NextTag     int64          `json:"nextTag"`
+	Security    []securityRow  `json:"security,omitempty"`
+	LastRow     int64          `json:"lastRow,omitempty"` // of them
 }
 
 type packageState struct {
@@ -61,7 +63,7 @@ func (s *store) state() *state {
 
 // rows is state for those who hold the lock.
 func (s *store) rows() *state {
-	st := &state{LastPackage: s.lastPkg, LastVersion: s.lastVer, NextTag: s.nextTag}
+	st := &state{LastPackage: s.lastPkg, LastVersion: s.lastVer, NextTag: s.nextTag, Security: s.security.rows(), LastRow: s.security.lastID}
 	place := map[*pkg]int{}
 	for _, list := range s.owners {
 		for _, p := range list {
@@ -112,6 +114,11 @@ func (st *state) digests() map[oci.Digest]bool {
 			all[v.Digest] = true
 		}
 	}
+	for _, row := range st.Security {
+		for _, d := range row.documents() {
+			all[d] = true
+		}
+	}
 	return all
 }
 
@@ -139,6 +146,15 @@ func (s *store) read(st *state) (*store, error) {
 			return nil, fmt.Errorf("package %s: %w", p.Name, err)
 		}
 	}
+	for _, row := range st.Security {
+		for _, d := range row.documents() {
+			if !s.contents.has(d) {
+				return nil, oci.Invalid("security data: the document %s is missing", d)
+			}
+		}
+		fresh.security.put(&row)
+	}
+	fresh.security.lastID = max(fresh.security.lastID, st.LastRow)
 	for _, list := range fresh.deleted {
 		slices.SortFunc(list, func(a, b *pkg) int { return a.deleted.Compare(b.deleted) })
 	}
@@ -148,6 +164,7 @@ func (s *store) read(st *state) (*store, error) {
 // adopt takes over the rows of another store.
 func (s *store) adopt(fresh *store) {
 	s.packages, s.deleted, s.owners, s.versions, s.holders = fresh.packages, fresh.deleted, fresh.owners, fresh.versions, fresh.holders
+	s.security = fresh.security
 	s.lastPkg, s.lastVer, s.nextTag = fresh.lastPkg, fresh.lastVer, fresh.nextTag
 }
 

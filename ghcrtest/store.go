@@ -28,6 +28,7 @@ type store struct {
 	lastPkg  int64                          // id
 	lastVer  int64                          // id
 	nextTag  int64
+	security *security
 	contents *contents
 	journal  *journal // nil without a directory
 }
@@ -77,7 +78,7 @@ type tag struct {
 func newStore(c *contents, q Quirks, now func() time.Time) *store {
 	return &store{
 		quirks: q, now: now, packages: map[string]*pkg{}, deleted: map[string][]*pkg{}, owners: map[string][]*pkg{}, versions: map[int64]*version{},
-		holders: map[oci.Digest]map[string]bool{}, contents: c, lastPkg: 1_000, lastVer: 100_000,
+		holders: map[oci.Digest]map[string]bool{}, security: newSecurity(), contents: c, lastPkg: 1_000, lastVer: 100_000,
 	}
 }
 
@@ -117,6 +118,9 @@ func (s *store) commit(e event) error {
 		}
 	}
 	e.Time = s.now().UTC().Round(0) // as it will be read back
+	if e.Security != nil {
+		s.security.begin(e.Security, e.Time)
+	}
 	if err := s.replay(e); err != nil {
 		return err
 	}
@@ -127,6 +131,10 @@ func (s *store) commit(e event) error {
 func (s *store) replay(e event) error {
 	if e.Op == opState && e.State != nil {
 		return s.load(e.State)
+	}
+	if e.Op == opSecurity && e.Security != nil {
+		s.security.put(e.Security)
+		return nil
 	}
 	p := s.packages[e.Repo]
 	switch {
