@@ -17,6 +17,7 @@ import (
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/registry"
+	"github.com/llm-dev-ops/ghcr/security"
 	"github.com/llm-dev-ops/ghcr/transfer"
 	"github.com/llm-dev-ops/ghcr/transport"
 )
@@ -34,6 +35,16 @@ type Options struct {
 	// Credentials finds the login for a host. Nil is anonymous; [Logins] looks
 	// where people keep theirs.
 	Credentials transport.CredentialSource
+	// Security finds the login for security data: attestations, code scanning,
+	// Dependabot, advisories. GitHub takes kinds of token for it that it does not take
+	// for packages, and the other way round. It is asked for the host of the API alone,
+	// and what it gives goes nowhere else. Nil is the login for packages;
+	// [SecurityLogin] looks in the environment.
+	Security transport.CredentialSource
+	// OSV is the address of OSV's API, which is asked only where [VulnOptions.Enrich]
+	// says so. Empty means https://api.osv.dev, and for a registry on loopback its own
+	// address, where an emulator has it.
+	OSV string
 	// Base carries requests. Nil is the network; [*ghcrtest.Server] has one that
 	// leads to an emulator.
 	Base http.RoundTripper
@@ -48,8 +59,8 @@ type Options struct {
 	// Observer is told of each request. Nil is told nothing.
 	Observer transport.Observer
 	// CacheDir is where is kept what saves work later: which repository has which
-	// blob, open upload sessions, manifests, and lists of the API; and what it takes
-	// to undo deletions. It holds no credential. Empty keeps this in memory, and neither
+	// blob, open upload sessions, manifests, what is attached to images, and lists of the
+	// API; and what it takes to undo deletions. It holds no credential. Empty keeps this in memory, and neither
 	// lists nor undo.
 	CacheDir string
 	// UndoDir is where undo files go that have no name of their own; empty is
@@ -73,8 +84,11 @@ type Client struct {
 	opts      Options
 	transport *transport.Client
 	packages  *packages.Client // nil where no API is known
+	security  *security.Client // likewise
 	memory    *transfer.Memory
 	manifests *manifestCache
+	documents *documentCache
+	absence   *absence
 	journal   *registry.Journal
 
 	charged atomic.Int64 // requests to the API that counted on its limits
@@ -92,11 +106,13 @@ func New(opts Options) (*Client, error) {
 		opts.Registry = oci.DefaultRegistry
 	}
 	opts.Registry = strings.ToLower(opts.Registry)
-	c := &Client{opts: opts, hosts: map[string]*registry.Host{}, memory: transfer.OpenMemory(""), manifests: openManifests("")}
+	c := &Client{opts: opts, hosts: map[string]*registry.Host{}, memory: transfer.OpenMemory(""), manifests: openManifests(""), documents: openDocuments(""), absence: openAbsence("")}
 	if opts.CacheDir != "" {
 		c.memory = transfer.OpenMemory(filepath.Join(opts.CacheDir, "blobs"))
 		c.journal = registry.OpenJournal(filepath.Join(opts.CacheDir, "uploads"))
 		c.manifests = openManifests(filepath.Join(opts.CacheDir, "manifests"))
+		c.documents = openDocuments(filepath.Join(opts.CacheDir, "documents"))
+		c.absence = openAbsence(filepath.Join(opts.CacheDir, "absent"))
 	}
 	api, err := apiOf(opts)
 	if err != nil {
@@ -106,32 +122,73 @@ func New(opts Options) (*Client, error) {
 	if api != nil && credentials != nil {
 		credentials = registryLogins{credentials, api.Host, opts.Registry}
 	}
-	c.transport, err = transport.New(transport.Options{
-		Base:        opts.Base,
-		Credentials: credentials,
-		Rules:       c.authRules,
-		PlainHTTP:   opts.PlainHTTP,
-		UserAgent:   opts.UserAgent,
-		Logger:      opts.Logger,
-		Observer:    counting{c},
-		MaxWait:     opts.MaxWait,
-	})
-	if err != nil {
+	if c.transport, err = c.newTransport(credentials); err != nil {
 		return nil, err
 	}
 	if _, err := c.host(opts.Registry); err != nil {
 		return nil, err
 	}
 	if api != nil {
-		options := packages.Options{BaseURL: api.String()}
-		if opts.CacheDir != "" {
-			options.CacheDir = filepath.Join(opts.CacheDir, "api")
+		if c.packages, err = packages.New(c.transport, c.packagesOptions(api)); err != nil {
+			return nil, err
 		}
-		if c.packages, err = packages.New(c.transport, options); err != nil {
+		if c.security, err = c.newSecurity(api); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+func (c *Client) newTransport(credentials transport.CredentialSource) (*transport.Client, error) {
+	return transport.New(transport.Options{
+		Base:        c.opts.Base,
+		Credentials: credentials,
+		Rules:       c.authRules,
+		PlainHTTP:   c.opts.PlainHTTP,
+		UserAgent:   c.opts.UserAgent,
+		Logger:      c.opts.Logger,
+		Observer:    counting{c},
+		MaxWait:     c.opts.MaxWait,
+	})
+}
+
+func (c *Client) packagesOptions(api *url.URL) packages.Options {
+	options := packages.Options{BaseURL: api.String()}
+	if c.opts.CacheDir != "" {
+		options.CacheDir = filepath.Join(c.opts.CacheDir, "api")
+	}
+	return options
+}
+
+// newSecurity makes the client of security data. With the login for packages it shares
+// that one's limits, since GitHub counts by login.
+func (c *Client) newSecurity(api *url.URL) (*security.Client, error) {
+	anonymous, err := c.newTransport(nil)
+	if err != nil {
+		return nil, err
+	}
+	options := security.Options{API: c.packages, Transport: anonymous, Store: c.documents, OSV: c.opts.OSV}
+	if options.OSV == "" && transport.IsLoopback(c.opts.Registry) {
+		options.OSV = "https://" + c.opts.Registry
+		if c.opts.PlainHTTP {
+			options.OSV = "http://" + c.opts.Registry
+		}
+	}
+	if c.opts.Credentials != nil || c.opts.Security != nil {
+		if options.Public, err = packages.New(anonymous, c.packagesOptions(api)); err != nil {
+			return nil, err
+		}
+	}
+	if c.opts.Security != nil {
+		own, err := c.newTransport(loginOf{c.opts.Security, api.Host})
+		if err != nil {
+			return nil, err
+		}
+		if options.API, err = packages.New(own, c.packagesOptions(api)); err != nil {
+			return nil, err
+		}
+	}
+	return security.New(options)
 }
 
 // counting is the observer of the options, and counts what GitHub counts: an answer
@@ -163,6 +220,16 @@ func (c *Client) Packages() (*packages.Client, error) {
 		return nil, oci.Invalid("it is not known where the API is that goes with %s: say it in Options.API", c.opts.Registry)
 	}
 	return c.packages, nil
+}
+
+// Security returns the client of GitHub's security data that goes with the registry.
+//
+// Errors: [ErrInvalid] where no API is known: Options.API says where it is.
+func (c *Client) Security() (*security.Client, error) {
+	if _, err := c.Packages(); err != nil {
+		return nil, err
+	}
+	return c.security, nil
 }
 
 // apiOf finds the address of the API that goes with the registry

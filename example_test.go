@@ -3,11 +3,13 @@ package ghcr_test
 import (
 	"context"
 	"fmt"
+	"log"
 	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/ghcrtest"
@@ -113,5 +115,27 @@ func TestReadmeExamples(t *testing.T) {
 		if !strings.Contains(flat(string(here)), flat(b[1])) {
 			t.Errorf("not in example_test.go:\n%s", b[1])
 		}
+	}
+}
+
+// Which images of a package carry a vulnerability, and of which it is not known.
+func ExampleClient_Carrying() {
+	client, err := ghcr.New(ghcr.Options{Credentials: &ghcr.Logins{}, Security: ghcr.SecurityLogin(nil)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	image, err := client.ParseRef("acme/app")
+	if err != nil {
+		log.Fatal(err)
+	}
+	carriers, err := client.Carrying(context.Background(), image, "CVE-2021-44228", ghcr.SweepOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, c := range carriers.Found {
+		fmt.Println(c.Version.Digest(), c.Tags, c.Findings[0].FixedIn)
+	}
+	for _, v := range carriers.Unknown {
+		fmt.Println(v.Version.Digest(), "is not known:", v.Report.Headline(time.Now()))
 	}
 }

@@ -3,10 +3,8 @@ package ghcr
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -144,9 +142,6 @@ func (s *subject) read(ctx context.Context, inv *retain.Inventory, digests []oci
 	return nil
 }
 
-// maxConfig is far above the size of an image's config.
-const maxConfig = 4 << 20
-
 // readLabels fills in the labels of images. What is no image has none; an image whose
 // config can't be read counts as unreadable itself.
 func (s *subject) readLabels(ctx context.Context, inv *retain.Inventory, digests []oci.Digest) error {
@@ -156,49 +151,18 @@ func (s *subject) readLabels(ctx context.Context, inv *retain.Inventory, digests
 		if len(places) == 0 || inv.Versions[places[0]].Manifest == nil {
 			return nil
 		}
-		labels, err := s.labels(ctx, inv.Versions[places[0]].Manifest)
+		config, err := s.config(ctx, inv.Versions[places[0]].Manifest)
 		if err != nil && !ofOneManifest(err) {
 			return err
 		}
 		for _, i := range places {
-			inv.Versions[i].Labels = labels
-			if err != nil {
+			if inv.Versions[i].Labels = config.labels(); err != nil {
+				inv.Versions[i].Labels = nil
 				inv.Versions[i].Unreadable = "its config: " + err.Error()
 			}
 		}
 		return nil
 	})
-}
-
-func (s *subject) labels(ctx context.Context, m *oci.Manifest) (map[string]string, error) {
-	labels := map[string]string{}
-	if m.Kind() != oci.KindImage {
-		return labels, nil
-	}
-	if m.Config.Size > maxConfig {
-		return nil, oci.Invalid("it is %d bytes; the limit is %d", m.Config.Size, maxConfig)
-	}
-	body, err := s.repo.GetBlob(ctx, *m.Config) // checks the digest
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	data, err := io.ReadAll(io.LimitReader(body, maxConfig+1))
-	if err != nil {
-		return nil, err
-	}
-	var config struct {
-		Config struct {
-			Labels map[string]string `json:"Labels"`
-		} `json:"config"`
-	}
-	if err := json.Unmarshal(data, &config); err != nil {
-		return nil, oci.Invalid("it is not JSON: %w", err)
-	}
-	if config.Config.Labels != nil {
-		labels = config.Config.Labels
-	}
-	return labels, nil
 }
 
 // PruneOptions say what a plan goes by besides its policy.

@@ -3,6 +3,7 @@ package ghcr_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,11 +15,13 @@ import (
 	"time"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
+	"github.com/llm-dev-ops/ghcr/attest"
 	"github.com/llm-dev-ops/ghcr/ghcrtest"
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/registry"
 	"github.com/llm-dev-ops/ghcr/transfer"
+	"github.com/llm-dev-ops/ghcr/vuln"
 )
 
 // operation is one thing that a client does, as the sweep disturbs it.
@@ -31,7 +34,10 @@ type operation struct {
 	do     func(s *scene) (any, error)
 	passes []string // tags that may be on something else for a while
 	looks  int      // how often it looks again at what it changed, at most
-	open   bool     // what it returns is read as it comes, and checked by whoever reads it
+	// aside says that several things are asked about side by side: what one of them could
+	// not learn another asks again, and a success lets those that were refused go on.
+	aside bool
+	open  bool // what it returns is read as it comes, and checked by whoever reads it
 	// undo takes back what a run did that failed, where doing it again would not end it.
 	undo func(s *scene) error
 }
@@ -144,6 +150,48 @@ func deleted(d *ghcr.Deletion, err error) (any, error) {
 	return list, err
 }
 
+// withKnown has something of an image everywhere where something may be.
+func withKnown(s *scene) {
+	img := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(11, 5000))
+	sbom := ghcrtest.SPDX("acme/app", openssl, ghcrtest.Finding{Package: "lodash", Version: "4.17.20", PURL: "pkg:npm/lodash@4.17.20"})
+	ghcrtest.CosignBundle(img, ghcrtest.Bundle(ghcrtest.Statement(attest.PredicateSPDX, json.RawMessage(sbom), img)))
+	s.add("acme/app", "v1", img)
+	s.repository(ghcrtest.Repository{Name: "acme/app"})
+	s.attestAtGitHub("acme/app", ghcrtest.Bundle(trivyStatement(img, zlib)))
+	s.upload("acme/app", "", ghcrtest.TrivySARIF("acme/app", img, openssl))
+	s.advise(lodashAdvisory, lodashRecord)
+	if err := s.server.AddDependabotAlert("acme/app", fmt.Appendf(nil, lodashAlert, "open")); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+var everySource = ghcr.VulnOptions{Enrich: []vuln.SourceName{vuln.SourceGHSA, vuln.SourceOSV}}
+
+// known is what reports say. One that says that it does not know everything, as it must if
+// a source failed, counts as an error.
+func known(reports []*vuln.VulnerabilityReport, err error) (any, error) {
+	var list []string
+	for _, r := range reports {
+		for _, from := range r.Sources {
+			if from.Status.Harms() {
+				return nil, fmt.Errorf("vulnerabilities of acme/app: %s: %s: %s: %w", from.Name, from.Status, from.Reason, ghcr.ErrConflict)
+			}
+		}
+		for _, w := range r.Warnings {
+			if strings.Contains(w, "not known") {
+				return nil, fmt.Errorf("vulnerabilities of acme/app: %s: %w", w, ghcr.ErrConflict)
+			}
+		}
+		list = append(list, string(r.State))
+		for _, v := range r.Vulnerabilities {
+			for _, p := range v.Provenance {
+				list = append(list, fmt.Sprint(v.ID, p.Source, p.Link))
+			}
+		}
+	}
+	return list, err
+}
+
 // operations are all that a client does, by way of every route.
 var operations = []operation{
 	{name: "push", prep: laid(small), do: copying("PATH", "acme/app:v1", transfer.Options{})},
@@ -196,6 +244,35 @@ var operations = []operation{
 		return nothing(repo.DeleteBlob(s.ctx, broken.Manifest.Layers[0].Digest))
 	})},
 	{name: "check push", quirks: spec, prep: withSmall, do: inRepo(func(s *scene, repo *registry.Repository) (string, error) { return nothing(repo.CheckPush(s.ctx)) })},
+
+	{name: "vulnerabilities", aside: true, prep: withKnown, do: func(s *scene) (any, error) {
+		r, err := s.client.Vulnerabilities(s.ctx, s.ref("acme/app:v1"), everySource)
+		if err != nil {
+			return nil, err
+		}
+		return known([]*vuln.VulnerabilityReport{r}, nil)
+	}},
+	{name: "vulnerabilities of a package", aside: true, prep: func(s *scene) { withTwo(s); withKnown(s); s.add("acme/app", "v3", broken) }, do: func(s *scene) (any, error) {
+		var list []*vuln.VulnerabilityReport
+		for v, err := range s.client.PackageVulnerabilities(s.ctx, s.ref("acme/app"), ghcr.SweepOptions{}) {
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v.Report)
+		}
+		return known(list, nil)
+	}},
+	{name: "SBOM", aside: true, prep: withKnown, do: func(s *scene) (any, error) {
+		found, err := s.client.SBOM(s.ctx, s.ref("acme/app:v1"), ghcr.SBOMOptions{Repository: true})
+		if err != nil {
+			return nil, err
+		}
+		var list []string
+		for _, sbom := range found.List {
+			list = append(list, fmt.Sprint(sbom.Source, sbom.Format, len(sbom.Packages)))
+		}
+		return list, errors.Join(found.Problems...)
+	}},
 
 	{name: "exists", prep: withSmall, do: func(s *scene) (any, error) { return s.client.Exists(s.ctx, s.ref("acme/app:v1")) }},
 	{name: "size", prep: withFamily, do: func(s *scene) (any, error) { return s.client.Size(s.ctx, s.ref("acme/app:v1")) }},

@@ -77,7 +77,7 @@ func (c *Client) recall(ctx context.Context, q request) (kept, bool) {
 	if err != nil {
 		return kept{}, false
 	}
-	key := hashed(salt, strings.Join([]string{q.url, mediaType, apiVersion, identity}, "\n"))
+	key := hashed(salt, strings.Join([]string{q.url, q.mediaType(), apiVersion, identity}, "\n"))
 	k := kept{key: key, file: filepath.Join(c.cache.dir, key+".gz")}
 	return k, c.cache.load(&k)
 }

@@ -13,6 +13,7 @@ package packages
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -126,8 +127,11 @@ type request struct {
 	free   bool   // counts on no limit
 	token  string // the one to use; any if empty
 	needs  []string
+	accept string   // the media type that is wanted; GitHub's own if empty
 	etags  []string // of what is known of the answer
 }
+
+func (q request) mediaType() string { return cmp.Or(q.accept, mediaType) }
 
 // answer is a whole answer of the API.
 type answer struct {
@@ -210,7 +214,7 @@ func (c *Client) do(ctx context.Context, q request) (*http.Response, error) {
 	if err != nil {
 		return nil, oci.Invalid("%s %s: %w", q.op, q.target, err)
 	}
-	req.Header.Set("Accept", mediaType)
+	req.Header.Set("Accept", q.mediaType())
 	req.Header.Set("X-GitHub-Api-Version", apiVersion)
 	if len(q.etags) > 0 {
 		req.Header.Set("If-None-Match", strings.Join(q.etags, ", "))

@@ -162,6 +162,23 @@ func (c *Client) Version(ctx context.Context, owner, name string, id int64) (Pac
 	return v, nil
 }
 
+// Vulnerabilities asks for the vulnerabilities of a version in the form of the
+// product's specification, and returns the answer as it is. GitHub has no such call
+// (docs/quirks.md#vulnerability-endpoint): it is asked all the same, so that the
+// day it is there it works.
+//
+// Errors: [*Error] with reason [Absent], which is what is to be expected, and the
+// other reasons.
+func (c *Client) Vulnerabilities(ctx context.Context, owner, name string, id int64) ([]byte, error) {
+	s := subject{owner: owner, name: name, version: id}
+	at, err := c.versionPlace(ctx, s, "vulnerabilities")
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.get(ctx, request{op: "get vulnerabilities of", target: s.String(), url: at.url, token: at.token, needs: readScopes})
+	return a.body, explain(err, s)
+}
+
 func (c *Client) versionPlace(ctx context.Context, s subject, rest ...string) (place, error) {
 	if s.version <= 0 {
 		return place{}, oci.Invalid("%d is no number of a version", s.version)
