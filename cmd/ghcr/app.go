@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,7 +77,7 @@ whose state is kept in DIR: no account and no network.`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.ran = true
 			a.untaped = cmd.HasParent() && cmd.Parent().Name() == "tape"
-			return errors.Join(a.flags.check(), a.checkTape(cmd))
+			return errors.Join(a.flags.check(), refuseEmpty(cmd), a.checkTape(cmd))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 		Args: noCommand,
@@ -108,6 +109,7 @@ whose state is kept in DIR: no account and no network.`,
 		a.removeCommand(), a.untagCommand(), a.pruneCommand(), a.policyCommand(), a.restoreCommand(), a.visibilityCommand(),
 		a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.checkCommand(), a.sizeCommand(), a.catCommand(),
 		a.manifestCommand(), a.blobCommand(), a.referrersCommand(),
+		a.verifyCommand(), a.attestCommand(), a.sbomCommand(), a.vulnsCommand(),
 		a.authCommand(), a.limitsCommand(), a.doctorCommand(), a.apiCommand(),
 		a.serveCommand(), a.demoCommand(), a.tapeCommand(), a.versionCommand(), completionCommand(),
 	)
@@ -178,6 +180,27 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// refuseEmpty refuses a command's flags that are given with nothing in them, as a script
+// does whose variable is not set: without the filter, the key or the gate that was meant,
+// the command would do more than it should, or judge less.
+func refuseEmpty(cmd *cobra.Command) error {
+	var errs []error
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if !f.Changed {
+			return
+		}
+		empty := f.Value.Type() == "string" && f.Value.String() == ""
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values := list.GetSlice()
+			empty = len(values) == 0 || slices.Contains(values, "")
+		}
+		if empty {
+			errs = append(errs, usage("--%s is empty: leave it out, or give it a value", f.Name))
+		}
+	})
+	return errors.Join(errs...)
 }
 
 func (f *flags) check() error {
@@ -253,8 +276,11 @@ func (a *app) options() (ghcr.Options, error) {
 	}
 	a.through(&opts)
 	opts.Credentials = a.logins
-	if a.replays() {
+	switch {
+	case a.replays():
 		opts.Credentials = standIn{a.tape.Cassette}
+	case a.flags.sim == "":
+		opts.Security = ghcr.SecurityLogin(a.getenv)
 	}
 	return opts, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
+	"github.com/llm-dev-ops/ghcr/attest"
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/registry"
 	"github.com/llm-dev-ops/ghcr/transfer"
@@ -27,6 +28,7 @@ type copyFlags struct {
 	match     string
 	jobs      int
 	chunkSize string
+	verify    verifyFlags
 }
 
 func (f *copyFlags) add(cmd *cobra.Command) {
@@ -37,6 +39,7 @@ func (f *copyFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be moved, and move nothing")
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "blobs, or pieces of one, at once (default 16 large or 64 small ones)")
 	flags.StringVar(&f.chunkSize, "chunk-size", "", "upload blobs above this `SIZE`, such as 5MiB, in chunks")
+	f.verify.add(flags)
 }
 
 func (f *copyFlags) options() (transfer.Options, error) {
@@ -207,17 +210,27 @@ func (a *app) copy(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err != nil {
 		return err
 	}
-	done, err := a.transfer(cmd, src, dst, opts)
+	policy, err := f.verify.policy(a)
+	if err != nil {
+		return err
+	}
+	done, err := a.transfer(cmd, src, dst, opts, policy)
 	if err != nil {
 		return err
 	}
 	return a.print(result{data: done, ids: []string{done.Digest.String()}, text: done.Ref + "\n"})
 }
 
-// transfer copies one image and tells on stderr how it got on.
-func (a *app) transfer(cmd *cobra.Command, src, dst ghcr.End, opts transfer.Options) (moved, error) {
+// transfer copies one image, if it meets the policy, and tells on stderr how it got on.
+func (a *app) transfer(cmd *cobra.Command, src, dst ghcr.End, opts transfer.Options, policy *attest.Policy) (moved, error) {
 	client, err := a.client()
 	if err != nil {
+		return moved{}, err
+	}
+	if src.Kind == ghcr.EndLayout && dst.Kind != ghcr.EndRegistry && dst.Tag == "" {
+		dst.Tag = src.Tag // which the verified end no longer names
+	}
+	if src, err = a.verified(cmd.Context(), src, policy); err != nil {
 		return moved{}, err
 	}
 	show := a.newReporter()
@@ -272,6 +285,10 @@ func (a *app) copyAll(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if !ref.Reference.IsZero() || !dstRef.Reference.IsZero() {
 		return usage("--all-tags copies whole repositories: leave out the tags")
 	}
+	policy, err := f.verify.policy(a)
+	if err != nil {
+		return err
+	}
 	var all []moved
 	var failed []error
 	for tag, err := range repo.Tags(cmd.Context(), registry.TagOptions{Match: f.match}) {
@@ -283,7 +300,7 @@ func (a *app) copyAll(cmd *cobra.Command, from, to string, f copyFlags) error {
 		}
 		src := ghcr.End{Kind: ghcr.EndRegistry, Ref: ref.With(oci.Reference{Tag: tag})}
 		dst := ghcr.End{Kind: ghcr.EndRegistry, Ref: dstRef.With(oci.Reference{Tag: tag})}
-		done, err := a.transfer(cmd, src, dst, opts)
+		done, err := a.transfer(cmd, src, dst, opts, policy)
 		if err != nil {
 			if cmd.Context().Err() != nil {
 				return err

@@ -85,6 +85,9 @@ REGISTRY_AUTH_FILE                   login file, before all others
 DOCKER_CONFIG                        directory of docker's config.json, in place of ~/.docker
 XDG_RUNTIME_DIR, XDG_CONFIG_HOME     where containers/auth.json is looked for
 XDG_CACHE_HOME                       where is kept what saves requests, and what it takes to restore
+GHCR_SECURITY_TOKEN                  token for attestations, code scanning and Dependabot, if another
+GHCR_TRUSTED_ROOT                    trusted roots for certificates, as --trusted-root
+TUF_ROOT                             where cosign keeps its trusted root, in place of ~/.sigstore/root
 GHCR_CASSETTE                        recording to make or replay, as --record and --replay
 GHCR_CASSETTE_MODE                   record, replay, once (record what is not there yet; replay where
                                      CI is set), append, drift, passthrough or off
@@ -93,7 +96,8 @@ SSL_CERT_FILE                        certificates to trust
 NO_COLOR, CLICOLOR, CLICOLOR_FORCE   colour
 BROWSER                              what visibility --open opens a page with
 CI                                   no progress bars
-GITHUB_ACTIONS                       errors are annotations too`},
+GITHUB_ACTIONS                       errors are annotations too
+GITHUB_STEP_SUMMARY, GITHUB_OUTPUT   where vulns writes a summary and outputs, in GitHub Actions`},
 		{"exit-codes", "What the exit codes mean", `
 0    done
 1    failure; also a replay that is not as it was recorded
@@ -102,10 +106,16 @@ GITHUB_ACTIONS                       errors are annotations too`},
 4    login or permission
 5    not found, or not visible to this login
 6    gave up waiting for a rate limit
-7    content that does not match its digest
-8    check or doctor found something that is not as it should be; a limit refused a plan
-     of prune, or there is something to do and --exit-code asked; a policy's test failed
+7    content that does not match its digest; an image that is not signed as --verify, or
+     ghcr verify, asks
+8    check or doctor found something that is not as it should be; vulns found something
+     over the threshold; a limit refused a plan of prune, or there is something to do and
+     --exit-code asked; a policy's test failed
+9    vulns does not know everything, and --fail-on-unknown is set
 130  interrupted
+
+vulns --fail-on never ends with 0 if not everything is known: with 9 if --fail-on-unknown
+is set, else with 4 if a permission was missing, and with 1 if it was something else.
 
 prune --apply: 0 if all was done, or was done before by somebody else; 3 if an action was
 blocked by GitHub, changed since the plan, or failed; 1 if all failed; 3 at a limit of its
@@ -153,6 +163,8 @@ be linked to the repository, or list it under "Manage Actions access".
 Fine-grained tokens and tokens of GitHub Apps are refused by GHCR for most packages.
 
 Where a login is refused for a public image, it is pulled without one.`},
+		{"signatures", "How signatures are verified", signaturesTopic},
+		{"vulnerabilities", "Where findings come from, and what a report means", vulnerabilitiesTopic},
 		{"quirks", "How GHCR differs from other registries", `
 - a chunk of an upload is refused above 4 MiB
 - an index is not found by clients that do not accept its type by name

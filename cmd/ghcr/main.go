@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"syscall"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
+	"github.com/llm-dev-ops/ghcr/attest"
 	"github.com/llm-dev-ops/ghcr/cassette"
 	"github.com/llm-dev-ops/ghcr/transport"
 )
@@ -62,6 +64,7 @@ const (
 	exitRateLimited = 6
 	exitIntegrity   = 7
 	exitFindings    = 8
+	exitUnknown     = 9
 	exitInterrupted = 130
 )
 
@@ -70,6 +73,9 @@ var errPartly = errors.New("not everything was done")
 
 // errFindings says that something was looked at and is not as it should be.
 var errFindings = errors.New("not all is well")
+
+// errUnknown says that it is not known whether all is well, where that was asked.
+var errUnknown = errors.New("it is not known whether all is well")
 
 // exitError is an error whose exit code its class does not tell.
 type exitError struct {
@@ -83,6 +89,8 @@ func exitCode(err error) int {
 	var own *exitError
 	var partial *ghcr.PartialError
 	var unused *cassette.UnusedError
+	var unmet *attest.PolicyError
+	var unsigned *unsignedError
 	switch {
 	case errors.Is(err, cassette.ErrNotRecorded), errors.As(err, &unused):
 		// Before all others: it says nothing about what the command is for.
@@ -91,8 +99,12 @@ func exitCode(err error) int {
 		return own.code
 	case errors.Is(err, errFindings), isSafetyLimit(err):
 		return exitFindings
+	case errors.Is(err, errUnknown):
+		return exitUnknown
 	case errors.Is(err, errPartly), errors.As(err, &partial):
 		return exitPartly
+	case errors.As(err, &unmet), errors.As(err, &unsigned):
+		return unverifiedCode(err)
 	case errors.Is(err, ghcr.ErrInvalid):
 		// Before all others: what a layout on the command line lacks is bad input too.
 		return exitUsage
@@ -122,12 +134,17 @@ func isSafetyLimit(err error) bool {
 func (a *app) report(err error) {
 	text, hint, ok := a.tapeError(err)
 	if !ok {
-		text, hint = err.Error(), ghcr.Hint(err)
+		text, hint = err.Error(), cmp.Or(verifyHint(err), ghcr.Hint(err))
 	}
 	if a.flags.json.set {
 		a.reportJSON(err, text, hint)
 		return
 	}
+	var lines []string
+	for line := range strings.Lines(text) {
+		lines = append(lines, printable(strings.TrimSuffix(line, "\n")))
+	}
+	text = strings.Join(lines, "\n")
 	fmt.Fprintf(a.stderr, "ghcr: error: %s\n", text)
 	for line := range strings.Lines(hint) {
 		fmt.Fprintf(a.stderr, "ghcr: hint: %s\n", strings.TrimSpace(line))
@@ -155,6 +172,6 @@ func (a *app) reportJSON(err error, text, hint string) {
 func errorClass(err error) string {
 	return map[int]string{
 		exitFailure: "failure", exitUsage: "usage", exitPartly: "partial", exitPermission: "permission",
-		exitNotFound: "not-found", exitRateLimited: "rate-limited", exitIntegrity: "integrity", exitFindings: "findings",
+		exitNotFound: "not-found", exitRateLimited: "rate-limited", exitIntegrity: "integrity", exitFindings: "findings", exitUnknown: "unknown",
 	}[exitCode(err)]
 }

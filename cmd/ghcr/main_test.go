@@ -24,6 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	cosignDir, _ = filepath.Abs("testdata/cosign")
 	testscript.Main(m, map[string]func(){"ghcr": main})
 }
 
@@ -32,6 +33,10 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND...   the command must end with this exit code
 //	keep NAME               sets a variable to what the last command has printed
 //	layout DIR KIND         makes an OCI layout; see fixtures
+//	signed DIR HOW          makes one that is signed with a certificate; see signatures
+//	cosign DIR              copies testdata/cosign
+//	scanning BOX REPO       has GitHub do code scanning in a repository of an emulator
+//	sarif FILE UPLOAD       makes what GitHub takes as an upload of SARIF
 //	fill BOX                puts the package of ghcr demo prune into an emulator's directory
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -47,7 +52,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "keep": keep, "layout": makeLayout, "fill": fillBox, "legacy": makeLegacy, "corrupt": corrupt,
+			"exits": exits, "keep": keep, "layout": makeLayout, "signed": makeSigned, "cosign": copyCosign, "scanning": codeScanning, "sarif": sarifUpload,
+			"fill": fillBox, "legacy": makeLegacy, "corrupt": corrupt,
 		},
 		RequireExplicitExec: true,
 	})
@@ -254,10 +260,21 @@ func TestExamplesRun(t *testing.T) {
 	if err := os.WriteFile("layer.tar.gz", []byte("layer"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	for name, text := range map[string]string{
+		"trivy.json": `{"SchemaVersion":2,"CreatedAt":"2026-01-02T03:04:05Z","ArtifactName":"app","Trivy":{"Version":"0.67.0"},"Results":[{"Target":"app","Class":"lang-pkgs","Type":"npm",` +
+			`"Vulnerabilities":[{"VulnerabilityID":"CVE-2021-44228","PkgName":"x","InstalledVersion":"1","Severity":"HIGH"}]}]}`,
+		"sbom.spdx.json": `{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"app","packages":[]}`,
+		"openvex.json":   `{"@context":"https://openvex.dev/ns/v0.2.0","@id":"x","author":"x","timestamp":"2026-01-02T03:04:05Z","version":1,"statements":[]}`,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	makeTapes(t)
 	// What cannot run here: it serves for ever, needs a network or a shell, reads a file
-	// that the image lacks, or names a blob or a version that nobody has.
-	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "#1234"}
+	// that the image lacks, names a blob or a version that nobody has, or wants a signature
+	// (verify.txtar has those).
+	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "#1234", "--key cosign.pub", "--trusted-root"}
 	ran := 0
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"text/template"
 	"time"
+	"unicode"
 
 	"github.com/itchyny/gojq"
 	"golang.org/x/term"
@@ -59,7 +61,7 @@ func (a *app) print(r result) error {
 		return a.printJSON(r.data)
 	case a.flags.quiet:
 		for _, id := range r.ids {
-			fmt.Fprintln(a.stdout, id)
+			fmt.Fprintln(a.stdout, printable(id))
 		}
 	case r.head == nil:
 		fmt.Fprint(a.stdout, r.text)
@@ -71,7 +73,7 @@ func (a *app) print(r result) error {
 			rows = r.rows
 		}
 		for _, row := range rows {
-			fmt.Fprintln(a.stdout, strings.Join(row, "\t"))
+			fmt.Fprintln(a.stdout, strings.Join(printableCells(row), "\t"))
 		}
 	}
 	return nil
@@ -91,9 +93,40 @@ func printColumns(out io.Writer, rows [][]string) {
 		for len(row) > 0 && row[len(row)-1] == "" {
 			row = row[:len(row)-1]
 		}
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		fmt.Fprintln(w, strings.Join(printableCells(row), "\t"))
 	}
 	w.Flush()
+}
+
+// printable is text of others as it may be printed. It stays on its line; what controls a
+// terminal, or would look like something else, is escaped; and it is no command to GitHub
+// Actions, which are lines that begin with "::", and "##[" anywhere.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case unicode.IsSpace(r):
+			b.WriteByte(' ')
+		case unicode.IsPrint(r) && r != unicode.ReplacementChar:
+			b.WriteRune(r)
+		default:
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	text := strings.ReplaceAll(b.String(), "##[", "# #[")
+	if rest, ok := strings.CutPrefix(strings.TrimLeft(text, " "), "::"); ok {
+		return ": :" + rest
+	}
+	return text
+}
+
+func printableCells(cells []string) []string {
+	list := make([]string, len(cells))
+	for i, c := range cells {
+		list[i] = printable(c)
+	}
+	return list
 }
 
 // printJSON prints data, or the chosen fields of it, or what a filter makes of it.
@@ -125,10 +158,21 @@ func (a *app) printJSON(data any) error {
 		fmt.Fprintln(a.stdout)
 		return nil
 	}
-	enc := json.NewEncoder(a.stdout)
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(value)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	_, err = a.stdout.Write(loggedJSON(out.Bytes()))
+	return err
+}
+
+// loggedJSON is the same JSON without what GitHub Actions takes for a command wherever it
+// stands in a log.
+func loggedJSON(raw []byte) []byte {
+	return bytes.ReplaceAll(raw, []byte("##["), []byte(`#\u0023[`))
 }
 
 func (a *app) printJQ(value any) error {

@@ -15,7 +15,8 @@ func (a *app) promoteCommand() *cobra.Command {
 		Short: "Copy an image by digest to another name, and look that it is there",
 		Long: `Copy the very image that SRC names now to DST: the tag is read once, its digest is what
 is copied, and in the end DST is looked at, so that nothing else can have come between.
-Within a registry no layer is moved. With --recursive its signatures go along.`,
+Within a registry no layer is moved. With --recursive its signatures go along, and with
+--verify it goes only if it is signed by whom you name.`,
 		Example: "  ghcr promote acme/app:v1.2.3 acme/prod:stable --recursive",
 		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -40,10 +41,18 @@ Within a registry no layer is moved. With --recursive its signatures go along.`,
 			if err != nil {
 				return err
 			}
+			policy, err := f.verify.policy(a)
+			if err != nil {
+				return err
+			}
+			from, err := a.verified(cmd.Context(), ghcr.End{Kind: ghcr.EndRegistry, Ref: src}, policy)
+			if err != nil {
+				return err
+			}
 			show := a.newReporter()
 			opts.Progress = show.listen
 			began := time.Now()
-			done, err := client.Promote(cmd.Context(), src, dst, opts)
+			done, err := client.Promote(cmd.Context(), from.Ref, dst, opts)
 			show.end()
 			if err != nil {
 				return err
@@ -58,5 +67,6 @@ Within a registry no layer is moved. With --recursive its signatures go along.`,
 	flags.BoolVar(&f.noClobber, "no-clobber", false, "fail rather than move a tag that is there")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be moved, and move nothing")
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "blobs, or pieces of one, at once")
+	f.verify.add(flags)
 	return cmd
 }

@@ -37,10 +37,7 @@ restore --from takes it back for 30 days. ghcr help policy explains policies.`,
 			for _, name := range quickNames {
 				f.isQuick = f.isQuick || cmd.Flags().Changed(name)
 			}
-			err := noEmptyText(cmd)
-			if err == nil {
-				err = a.prune(cmd.Context(), given, f)
-			}
+			err := a.prune(cmd.Context(), given, f)
 			if f.stats {
 				a.count.print(a.stderr)
 			}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
@@ -15,9 +14,6 @@ const (
 	maxAnnotations = 10
 	maxSummary     = 900 << 10
 )
-
-// inActions tells whether this runs as a step of a workflow.
-func (a *app) inActions() bool { return a.getenv("GITHUB_ACTIONS") == "true" }
 
 // writeActions tells GitHub Actions of a prune: the summary of the step, its outputs,
 // and annotations. Elsewhere it does nothing.
@@ -30,19 +26,6 @@ func (a *app) writeActions(r *pruneReport) error {
 		appendTo(a.getenv("GITHUB_STEP_SUMMARY"), r.markdown(maxSummary)),
 		appendTo(a.getenv("GITHUB_OUTPUT"), r.outputs()),
 	)
-}
-
-// appendTo adds to a file that the runner has made.
-func appendTo(name, text string) error {
-	if name == "" {
-		return nil
-	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(f, text)
-	return errors.Join(err, f.Close())
 }
 
 // outputs are those of the step: counts, and names of files, which have no line breaks.
@@ -112,9 +95,4 @@ func annotations(w io.Writer, kind string, texts []string) {
 		}
 		fmt.Fprintf(w, "::%s title=ghcr prune::%s\n", kind, escapeCommand(text))
 	}
-}
-
-// escapeCommand keeps text from breaking out of the line of a workflow command.
-func escapeCommand(text string) string {
-	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(text)
 }

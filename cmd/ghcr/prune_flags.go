@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
@@ -44,17 +43,6 @@ type pruneFlags struct {
 	archive            string
 	archiveBlobs       bool
 	wait               time.Duration
-}
-
-// noEmptyText refuses flags with an empty text: a variable that nobody has set, in whose
-// place something else would be done than was meant.
-func noEmptyText(cmd *cobra.Command) (err error) {
-	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if f.Changed && f.Value.Type() == "string" && f.Value.String() == "" {
-			err = errors.Join(err, usage("--%s is empty: leave it out, or give it a value", f.Name))
-		}
-	})
-	return err
 }
 
 // quickNames are the flags that make a policy of their own.

@@ -129,20 +129,3 @@ func writeCells(b *strings.Builder, cells []string) {
 	}
 	b.WriteString("|\n")
 }
-
-// cell is text of others in a table: it can neither end its cell nor be taken for
-// Markdown, HTML, or the name of a person.
-func cell(s string) string {
-	var b strings.Builder
-	for _, r := range printable(s) {
-		switch {
-		case r == '\n' || r == '\r':
-			b.WriteByte(' ')
-		case strings.ContainsRune("\\`*_{}[]<>()#!|~@&", r):
-			fmt.Fprintf(&b, "&#%d;", r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}

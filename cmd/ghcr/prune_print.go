@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/retain"
@@ -236,15 +234,6 @@ func imageName(tags []string, d oci.Digest) string {
 		more = fmt.Sprintf(" +%d", len(tags)-3)
 	}
 	return shortTags(tags[:min(len(tags), 3)]) + more
-}
-
-// printable is text of others as it may be printed: what controls a terminal, or would look
-// like something else, is escaped.
-func printable(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
-		return strconv.QuoteToASCII(s)
-	}
-	return s
 }
 
 func shownTags(tags []string) string {

@@ -36,9 +36,11 @@ type serveConfig struct {
 		Access     map[string]string   `json:"access"`
 		Downloads  int64               `json:"downloads"`
 	} `json:"packages"`
-	Public []string        `json:"public"` // repositories that anybody may read
-	Ahead  string          `json:"ahead"`  // of the clock, as Go writes durations
-	Quirks json.RawMessage `json:"quirks"` // single switches, by name
+	// Repositories of source code, with what GitHub knows of their security.
+	Repositories []ghcrtest.Repository `json:"repositories"`
+	Public       []string              `json:"public"` // repositories that anybody may read
+	Ahead        string                `json:"ahead"`  // of the clock, as Go writes durations
+	Quirks       json.RawMessage       `json:"quirks"` // single switches, by name
 }
 
 func (a *app) serveCommand() *cobra.Command {
@@ -60,6 +62,8 @@ A --config file is JSON, all of it optional:
    "packages": [{"name": OWNER/NAME, "visibility": "private", "public" or "internal",
                  "repository": that it is linked to, "downloads": of each version,
                  "access": {REPOSITORY: "read", "write" or "admin", for its workflows}}],
+   "repositories": [{"name": OWNER/NAME, "private", "fork", "defaultBranch", and "on" or "off":
+                     "codeScanning", "dependencyGraph", "dependabot"}],
    "public": [OWNER/NAME], "ahead": of the clock, "720h" say, "quirks": {NAME: VALUE}}
 The kind of a token shows in how it begins: ghp_, gho_, github_pat_, or ghs_, with
 "repository" for a workflow's. docs/quirks.md has the names of quirks; their durations
@@ -170,7 +174,7 @@ func serveOptions(profile, config string) (ghcrtest.Options, error) {
 	for _, p := range c.Packages {
 		opts.Packages = append(opts.Packages, ghcrtest.Package(p))
 	}
-	opts.Public = c.Public
+	opts.Public, opts.Repositories = c.Public, c.Repositories
 	if c.Ahead != "" {
 		if opts.Ahead, err = time.ParseDuration(c.Ahead); err != nil {
 			return opts, usage("--config %s: ahead: %w", config, err)

@@ -24,6 +24,7 @@ func TestServeConfig(t *testing.T) {
 			{"login": "ci", "token": "ghs_ci", "repository": "acme/app"}],
 		"owners": [{"login": "Acme", "id": 9919, "kind": "Organization"}],
 		"packages": [{"name": "acme/app", "visibility": "internal", "repository": "acme/app", "downloads": 3, "access": {"acme/app": "admin"}}],
+		"repositories": [{"name": "acme/app", "dependabot": "off"}, {"name": "acme/hidden", "private": true, "codeScanning": "on"}],
 		"public": ["acme/open"],
 		"ahead": "24h",
 		"quirks": {"RESTHourly": 7, "TokenTTL": "90s", "signedURLTTL": 60000000000}
@@ -53,6 +54,8 @@ func TestServeConfig(t *testing.T) {
 		{"ghp_octocat", "/orgs/acme/packages/container/app", `"visibility":"internal"`},
 		{"ghp_octocat", "/orgs/acme/packages/container/open", `"visibility":"public"`},
 		{"ghp_octocat", "/rate_limit", `"limit":7`},
+		{"ghp_octocat", "/repos/acme/app", `"default_branch":"main","visibility":"public"`},
+		{"ghs_ci", "/repos/acme/app/dependabot/alerts", "Dependabot alerts are disabled"},
 		{"ghs_ci", "/orgs/acme/packages/container/app", `"full_name":"acme/app"`},
 	} {
 		req, err := http.NewRequest(http.MethodGet, "https://"+ghcrtest.APIHost+test.path, nil)

@@ -200,7 +200,7 @@ with its digest, which stands for all of it.`,
 				return err
 			}
 			src := ghcr.End{Kind: ghcr.EndLayout, Path: given[0], Tag: sum.Digest.String()}
-			done, err := a.transfer(cmd, src, dst, transfer.Options{NoClobber: noClobber})
+			done, err := a.transfer(cmd, src, dst, transfer.Options{NoClobber: noClobber}, nil)
 			if err != nil {
 				return err
 			}
@@ -255,7 +255,7 @@ func (a *app) pullTape(cmd *cobra.Command, src ghcr.End, dir string) (tapeSummar
 		return tapeSummary{}, usage("%s is no cassette: its type is %q", src.Ref, m.Kind())
 	}
 	src.Ref = src.Ref.With(oci.Reference{Digest: m.Digest()})
-	if _, err := a.transfer(cmd, src, ghcr.End{Kind: ghcr.EndLayout, Path: dir}, transfer.Options{}); err != nil {
+	if _, err := a.transfer(cmd, src, ghcr.End{Kind: ghcr.EndLayout, Path: dir}, transfer.Options{}, nil); err != nil {
 		return tapeSummary{}, err
 	}
 	return a.verifyTape(cmd, dir, cassette.Options{Pin: m.Digest(), AllowWrongDigests: true})
