@@ -207,17 +207,15 @@ func TestPublicInstance(t *testing.T) {
 			"by another workflow":       {public, func(s *signing) { s.Subject += "-2" }, attest.ErrWrongIdentity},
 			"by another issuer":         {public, func(s *signing) { s.Issuer = "https://accounts.example" }, attest.ErrWrongIdentity},
 		} {
+			s := good()
+			c.change(&s)
+			if form == sigstoretest.Message && s.alter {
+				continue // the document has nothing of what is signed
+			}
 			t.Run(string(form)+"/"+name, func(t *testing.T) {
-				s := good()
-				c.change(&s)
 				want := c.want
-				if form == sigstoretest.Message {
-					if s.alter {
-						t.Skip("nothing of it is in the document")
-					}
-					if s.about != "" {
-						want = attest.ErrBadSignature // it signs other bytes
-					}
+				if form == sigstoretest.Message && s.about != "" {
+					want = attest.ErrBadSignature // it signs other bytes
 				}
 				signer := check(t, v, signed(t, c.from, form, s), want)
 				if want == nil && (signer == nil || signer.Identity != workflow || signer.Issuer != keyless.GitHubActions ||
