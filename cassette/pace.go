@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,11 +36,11 @@ type replayedBody struct {
 	it     *item
 	began  time.Time
 	n      int64
-	closed bool
+	closed atomic.Bool // it may be closed while it is read, as those of net/http
 }
 
 func (b *replayedBody) Read(p []byte) (int, error) {
-	if b.closed {
+	if b.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	e := b.it.Interaction
@@ -69,7 +70,7 @@ func (b *replayedBody) Read(p []byte) (int, error) {
 }
 
 func (b *replayedBody) Close() error {
-	b.closed = true
+	b.closed.Store(true)
 	return b.ReadCloser.Close()
 }
 

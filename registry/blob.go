@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/transport"
@@ -105,8 +107,10 @@ func (r *Repository) Blob(ctx context.Context, d oci.Descriptor, offset, length 
 		// Nothing to read; GHCR answers 404 for the empty blob (docs/quirks.md#empty-blob).
 		return http.NoBody, nil
 	}
-	b := &blobReader{ctx: ctx, repo: r, desc: d, offset: offset, end: end}
+	b := &blobReader{repo: r, desc: d, offset: offset, end: end}
+	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	if err := b.open(); err != nil {
+		b.cancel(nil)
 		return nil, err
 	}
 	return b, nil
@@ -127,16 +131,23 @@ func (r *Repository) DeleteBlob(ctx context.Context, d oci.Digest) error {
 }
 
 // blobReader reads [offset, end) of a blob and opens it again where a connection
-// ends too early.
+// ends too early. Like the bodies of net/http, it may be closed while it is read:
+// that is how an upload of it is broken off.
 type blobReader struct {
 	ctx    context.Context
+	cancel context.CancelCauseFunc // with it, nothing more is opened
 	repo   *Repository
 	desc   oci.Descriptor
 	offset int64 // of the next byte
 	end    int64
-	body   io.ReadCloser
 	failed int // times in a row without a byte of progress
+
+	mu   sync.Mutex
+	body io.ReadCloser
 }
+
+// errBlobClosed is what a read finds that was under way when its blob was closed.
+var errBlobClosed = fmt.Errorf("blob: %w", fs.ErrClosed)
 
 // resumes is how often a read is taken up again without having got further.
 const resumes = 4
@@ -155,8 +166,20 @@ func (b *blobReader) open() error {
 		resp.Body.Close()
 		return fmt.Errorf("get blob %s: %w", b.repo.target(b.desc.Digest.String()), err)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ctx.Err() != nil {
+		resp.Body.Close()
+		return context.Cause(b.ctx)
+	}
 	b.body = resp.Body
 	return nil
+}
+
+func (b *blobReader) current() io.ReadCloser {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.body
 }
 
 // checkRange makes sure that the answer is the piece that was asked for. Some
@@ -196,7 +219,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		if int64(len(p)) > b.end-b.offset {
 			p = p[:b.end-b.offset]
 		}
-		n, err := b.body.Read(p)
+		n, err := b.current().Read(p)
 		b.offset += int64(n)
 		if n > 0 {
 			b.failed = 0
@@ -216,7 +239,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 
 // resume opens the blob again at the byte that was reached.
 func (b *blobReader) resume(cause error) error {
-	b.body.Close()
+	b.current().Close()
 	if hopeless(cause) {
 		return fmt.Errorf("get blob %s: %w", b.repo.target(b.desc.Digest.String()), cause)
 	}
@@ -245,7 +268,11 @@ func (b *blobReader) resume(cause error) error {
 	}
 }
 
-func (b *blobReader) Close() error { return b.body.Close() }
+// Close ends a read that is under way, and may be called again.
+func (b *blobReader) Close() error {
+	b.cancel(errBlobClosed)
+	return b.current().Close()
+}
 
 // getRange asks for a piece of a blob, following the redirect to where the bytes
 // are. A length below zero means to the end; the whole blob is asked for without

@@ -41,7 +41,8 @@ func uploads(head func(*http.Request, *http.Response) error) network {
 	}
 }
 
-func pushTo(t *testing.T, base http.RoundTripper, size int) (oci.Stored, error) {
+// repositoryOn is a repository of a registry that a function plays.
+func repositoryOn(t *testing.T, base http.RoundTripper) *registry.Repository {
 	t.Helper()
 	client, err := transport.New(transport.Options{
 		Base:        base,
@@ -58,8 +59,13 @@ func pushTo(t *testing.T, base http.RoundTripper, size int) (oci.Stored, error) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return repo
+}
+
+func pushTo(t *testing.T, base http.RoundTripper, size int) (oci.Stored, error) {
+	t.Helper()
 	d, open := content(bytes.Repeat([]byte("x"), size))
-	return repo.PutBlob(t.Context(), d, nil, open)
+	return repositoryOn(t, base).PutBlob(t.Context(), d, nil, open)
 }
 
 // TestUploadIsNotHeldUpByTheProbe: whatever becomes of the question whether a large
