@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/attest"
@@ -116,9 +117,11 @@ func TestCachedRoot(t *testing.T) {
 	if _, err := a.cachedRoot(); !errors.Is(err, ghcr.ErrInvalid) {
 		t.Errorf("without one: %v", err)
 	}
+	fetched := time.Now().Add(-time.Hour)
 	for _, dir := range []string{"targets", "tuf-repo-cdn.sigstore.dev/targets"} {
 		name := filepath.Join(home, ".sigstore", "root", dir, "trusted_root.json")
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("{}"), 0o644)); err != nil {
+		fetched = fetched.Add(time.Minute)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("{}"), 0o644), os.Chtimes(name, fetched, fetched)); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := a.cachedRoot(); err != nil || got != name {
