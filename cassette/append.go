@@ -34,6 +34,9 @@ func (c *Cassette) appendTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
+	if it == nil {
+		it = c.play.reread(l)
+	}
 	if it != nil {
 		defer closeBody(req)
 		return c.play.answer(req, l, it, began)

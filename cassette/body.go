@@ -10,7 +10,9 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
+	"strings"
 	"unicode/utf8"
 
 	digest "github.com/opencontainers/go-digest"
@@ -216,19 +218,32 @@ func (s *sink) finishText(rewrite func([]byte) string) (Body, error) {
 // openBody opens a body, which is checked while it is read. elsewhere has those of
 // which only the digest is kept; it may be nil.
 func (s *store) openBody(b *Body, elsewhere *os.Root) (io.ReadCloser, error) {
-	var content io.Reader
-	var closer io.Closer = io.NopCloser(nil)
+	content, err := s.content(b, elsewhere)
+	if err != nil || b.Mode == BodyEmpty {
+		return content, err
+	}
+	return &checkedBody{ReadCloser: content, hash: digest.SHA256.Hash(), want: b.Digest, size: b.Size, what: "cassette " + s.dir + ": body"}, nil
+}
+
+// section is a body that can be read from anywhere.
+type section struct {
+	*io.SectionReader
+	io.Closer
+}
+
+// content opens a body without checking it.
+func (s *store) content(b *Body, elsewhere *os.Root) (io.ReadCloser, error) {
 	switch b.Mode {
 	case BodyEmpty:
-		return io.NopCloser(bytes.NewReader(nil)), nil
+		return http.NoBody, nil
 	case BodyInline:
-		content = bytes.NewReader([]byte(b.Text))
+		return section{io.NewSectionReader(strings.NewReader(b.Text), 0, b.Size), io.NopCloser(nil)}, nil
 	case BodyGenerated:
 		var seed [32]byte
 		if _, err := hex.Decode(seed[:], []byte(b.Seed)); err != nil {
 			return nil, s.broken("%w", err)
 		}
-		content = Generated{Seed: seed, Size: b.Size}.Open()
+		return io.NopCloser(Generated{Seed: seed, Size: b.Size}.Open()), nil
 	case BodyBlob, BodySlice:
 		f, size, err := s.open(blobName(b.file()))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -242,7 +257,7 @@ func (s *store) openBody(b *Body, elsewhere *os.Root) (io.ReadCloser, error) {
 			f.Close()
 			return nil, s.broken("%w", &oci.IntegrityError{What: "body", Want: b.file(), WantSize: want, GotSize: size})
 		}
-		content, closer = io.NewSectionReader(f, b.Offset, b.Size), f
+		return section{io.NewSectionReader(f, b.Offset, b.Size), f}, nil
 	case BodyElided:
 		if elsewhere == nil {
 			return nil, s.broken("only the digest is kept of the body %s of %d bytes: Options.Blobs must name an image layout that has it", b.Digest, b.Size)
@@ -256,17 +271,16 @@ func (s *store) openBody(b *Body, elsewhere *os.Root) (io.ReadCloser, error) {
 			f.Close()
 			return nil, other.broken("%w", &oci.IntegrityError{What: "body", Want: b.Digest, WantSize: b.Size, GotSize: size})
 		}
-		content, closer = io.NewSectionReader(f, 0, b.Size), f
+		return section{io.NewSectionReader(f, 0, b.Size), f}, nil
 	}
-	return &checkedBody{r: content, c: closer, hash: digest.SHA256.Hash(), want: b.Digest, size: b.Size, what: "cassette " + s.dir + ": body"}, nil
+	return nil, s.broken("a body is kept as %q", b.Mode)
 }
 
 // checkedBody gives away its last byte only when the digest of all of them is
 // right, so that no reader takes the wrong content for the right one, not even
 // one that does not wait for the end.
 type checkedBody struct {
-	r    io.Reader
-	c    io.Closer
+	io.ReadCloser
 	hash hash.Hash
 	want oci.Digest
 	size int64
@@ -279,7 +293,7 @@ func (b *checkedBody) Read(p []byte) (int, error) {
 	if b.err != nil || len(p) == 0 {
 		return 0, b.err
 	}
-	n, err := b.r.Read(p)
+	n, err := b.ReadCloser.Read(p)
 	b.hash.Write(p[:n])
 	b.n += int64(n)
 	if b.n >= b.size || err == io.EOF {
@@ -296,8 +310,6 @@ func (b *checkedBody) Read(p []byte) (int, error) {
 	b.err = err
 	return n, err
 }
-
-func (b *checkedBody) Close() error { return b.c.Close() }
 
 // digestOf reads all and returns the digest and the number of bytes.
 func digestOf(ctx context.Context, r io.Reader, also io.Writer) (oci.Digest, int64, error) {

@@ -25,10 +25,10 @@ type Content struct {
 // Contents returns what the cassette that is replayed knows of registries, by host,
 // repository and digest.
 func (c *Cassette) Contents() []Content {
-	x := &finding{c: c, found: map[place]*Content{}, tags: map[place]oci.Digest{}, bodies: map[oci.Digest]*Body{}}
-	for i := range c.Interactions() {
-		x.interaction(i)
+	if c.play == nil {
+		return nil
 	}
+	x := c.play.find()
 	for tag, d := range x.tags {
 		if content := x.found[place{tag.host, tag.repo, string(d)}]; content != nil {
 			content.Tags = append(content.Tags, tag.name)
@@ -52,10 +52,18 @@ type place struct{ host, repo, name string }
 // finding collects contents. Where a blob was read from tells nothing: a CDN's URLs
 // have the digest alone.
 type finding struct {
-	c      *Cassette
+	p      *player
 	found  map[place]*Content
 	tags   map[place]oci.Digest
 	bodies map[oci.Digest]*Body
+}
+
+func (p *player) find() *finding {
+	x := &finding{p: p, found: map[place]*Content{}, tags: map[place]oci.Digest{}, bodies: map[oci.Digest]*Body{}}
+	for _, i := range p.tape.entries {
+		x.interaction(i)
+	}
+	return x
 }
 
 func (x *finding) interaction(i *Interaction) {
@@ -136,14 +144,14 @@ func (x *finding) answer(i *Interaction, d oci.Digest) {
 	switch {
 	case i.Request.Method != http.MethodGet:
 	case b.Mode == BodySlice && b.Of == d:
-		x.body(d, &Body{Mode: BodyBlob, Digest: d, Size: x.c.play.tape.blobs[d]})
+		x.body(d, &Body{Mode: BodyBlob, Digest: d, Size: x.p.tape.blobs[d]})
 	case i.Response.Status == http.StatusOK:
 		x.body(d, b)
 	}
 }
 
 func (x *finding) body(d oci.Digest, b *Body) {
-	kept := b.Mode != BodyEmpty && (b.Mode != BodyElided || x.c.play.elsewhere != nil)
+	kept := b.Mode != BodyEmpty && (b.Mode != BodyElided || x.p.elsewhere != nil)
 	if kept && !b.Partial && !b.Redacted && x.bodies[d] == nil {
 		x.bodies[d] = b
 	}

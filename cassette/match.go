@@ -26,7 +26,8 @@ type index struct {
 	orphan   *node            // of sessions that another recording opened
 	items    []*item          // in the order of their start
 	logins   logins
-	next     int // the first that was not used, for [OrderStrict]
+	reads    map[string]*reads // by their key without the range
+	next     int               // the first that was not used, for [OrderStrict]
 }
 
 type node struct{ edges map[string]*edge }
@@ -45,6 +46,8 @@ type item struct {
 	*Interaction
 	place int
 	used  bool
+	reads *reads // those that read the same blob; nil if it reads none
+	whole *Body  // what the answer's body is a part of, where it was not read so
 }
 
 func newNode() *node { return &node{edges: map[string]*edge{}} }
@@ -59,7 +62,7 @@ func (n *node) edge(key string) *edge {
 }
 
 func newIndex(entries []*Interaction, order Order, repeat Repeat) *index {
-	x := &index{order: order, repeat: repeat, plain: newNode(), orphan: newNode(), sessions: map[string]*node{}, logins: newLogins()}
+	x := &index{order: order, repeat: repeat, plain: newNode(), orphan: newNode(), sessions: map[string]*node{}, logins: newLogins(), reads: map[string]*reads{}}
 	for _, i := range slices.SortedStableFunc(slices.Values(entries), func(a, b *Interaction) int {
 		return cmp.Or(cmp.Compare(a.Time.Start, b.Time.Start), cmp.Compare(a.Seq, b.Seq))
 	}) {
@@ -84,6 +87,7 @@ func newIndex(entries []*Interaction, order Order, repeat Repeat) *index {
 		}
 		x.plain.edge(key).add(it)
 		x.logins.add(it)
+		x.addRead(it)
 		if n := it.opens(); n > 0 && at[n] == nil {
 			at[n] = x.opened(key)
 		}
@@ -229,6 +233,7 @@ func (x *index) take(e *edge, l *live) *item {
 		}
 	}
 	found.used = true
+	found.reads.took(found)
 	x.logins.took(found)
 	if b := &found.Request.Body; !b.Partial {
 		e.unread--
@@ -247,7 +252,7 @@ func (x *index) take(e *edge, l *live) *item {
 func (x *index) unused() []*Interaction {
 	var list []*Interaction
 	for _, it := range x.items {
-		if !it.used && (x.order == OrderStrict || !x.logins.excused(it)) {
+		if !it.used && (x.order == OrderStrict || !x.logins.excused(it) && !it.reads.excused()) {
 			list = append(list, it.Interaction)
 		}
 	}

@@ -40,8 +40,9 @@ var modes = []Mode{ModeReplay, ModeRecord, ModeOnce, ModeAppend, ModeDrift, Mode
 type Order int
 
 // The orders. Requests that differ may come in any order, except with
-// [OrderStrict], and only that holds a program to the steps of its login: the others
-// give refusals and tokens as often as they are asked for.
+// [OrderStrict], and only that holds a program to the steps of its login and to the
+// pieces in which it reads a blob: the others give refusals and tokens as often as
+// they are asked for, and a blob in any pieces, but no more of it than was read.
 const (
 	// OrderPerKey gives the answers to equal requests in the order in which they were
 	// recorded, and takes requests of one upload session in their order. It holds

@@ -33,7 +33,9 @@ type player struct {
 	hosts  map[string]string // the recorded for the live, of this machine
 	misses []error
 	minted int
-	tokens map[string]*http.Request // what each token that was made up was asked for with
+	wholes map[oci.Digest]*Body        // of blobs; nil until one is needed
+	sound  map[oci.Digest]func() error // whether they are what they should be
+	tokens map[string]*http.Request    // what each token that was made up was asked for with
 }
 
 // What a replay makes up in place of what it does not have.
@@ -46,7 +48,7 @@ const (
 func newPlayer(opts Options, s *store, t *tape, n *names) (*player, error) {
 	p := &player{
 		opts: opts, store: s, tape: t, names: n, index: newIndex(t.entries, opts.Order, opts.Repeat),
-		epochs: newEpochs(), hosts: map[string]string{}, tokens: map[string]*http.Request{},
+		epochs: newEpochs(), hosts: map[string]string{}, tokens: map[string]*http.Request{}, sound: map[oci.Digest]func() error{},
 	}
 	for _, e := range t.entries {
 		n.last = max(n.last, e.opens(), sessionIn(e.Request.Path))
@@ -75,6 +77,9 @@ func (p *player) roundTrip(req *http.Request) (*http.Response, error) {
 	l, it, err := p.match(req, true)
 	if err != nil {
 		return nil, err
+	}
+	if it == nil {
+		it = p.reread(l)
 	}
 	if it == nil {
 		miss := p.miss(l)
@@ -261,7 +266,7 @@ func (p *player) answer(req *http.Request, l *live, it *item, began time.Time) (
 	if a.Status == 0 {
 		return nil, a.Error.err()
 	}
-	body, err := p.store.openBody(&a.Body, p.elsewhere)
+	body, err := p.open(it)
 	if err != nil {
 		return nil, err
 	}
