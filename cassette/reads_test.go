@@ -55,6 +55,22 @@ func TestPulledFromAnotherDistance(t *testing.T) {
 	}
 }
 
+// TestLargeBlobsPushedAgain: whether a large blob is there is asked in two ways at
+// once, and both are in the recording whichever answer comes first.
+func TestLargeBlobsPushedAgain(t *testing.T) {
+	for seed := range uint64(10) {
+		synctest.Test(t, func(t *testing.T) {
+			server := emulator(t, nil)
+			layers := [][]byte{ghcrtest.RandomLayer(seed, 5<<20), ghcrtest.RandomLayer(100+seed, 4<<20)}
+			src := layout(t, ghcrtest.NewImage("linux/arm64", layers...))
+			copyImage(t, server.Transport(), layout(t, ghcrtest.NewImage("linux/amd64", layers...)), "acme/app:v1", transfer.Options{})
+			push := func(rt http.RoundTripper) { copyImage(t, rt, src, "acme/app:v2", transfer.Options{}) }
+			dir := record(t, cassette.Options{}, server.Transport(), push)
+			replay(t, cassette.Options{}, dir, push)
+		})
+	}
+}
+
 // TestReadsOfOneBlob: no byte is given that was not read then, none twice that was
 // read once, and what was not read again is reported.
 func TestReadsOfOneBlob(t *testing.T) {

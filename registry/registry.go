@@ -75,11 +75,7 @@ type Host struct {
 
 	maxChunk    atomic.Int64 // the rule, or less if a 416 said so
 	noReferrers atomic.Bool  // the API was asked and is not there
-	// selfMounts says that a mount into the blob's own repository was seen to find it,
-	// so that nothing else need be asked. A host that has several registries behind it
-	// would answer for all as one of them did, which costs an upload and harms nothing.
-	selfMounts atomic.Bool
-	fallback   keyedMutex // one writer at a time of each referrers tag
+	fallback    keyedMutex   // one writer at a time of each referrers tag
 
 	signedMu sync.Mutex
 	signed   map[string]signedURL

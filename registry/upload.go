@@ -136,12 +136,11 @@ func (u *upload) start(ctx context.Context, mount []string) (oci.Stored, error) 
 	}
 	q.url.RawQuery = url.Values{"mount": {u.desc.Digest.String()}, "from": {from}}.Encode()
 	there := func() bool { return false }
-	if from == u.repo.name {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
+	if from == u.repo.name && u.desc.Size >= probeSize {
 		there = u.probe(ctx)
 	}
 	resp, err := u.repo.host.do(ctx, q)
+	found := there()
 	if err != nil && mountRefused(err) {
 		// Not every registry answers a mount that it cannot do with a session.
 		q.url.RawQuery = ""
@@ -154,7 +153,6 @@ func (u *upload) start(ctx context.Context, mount []string) (oci.Stored, error) 
 	discard(resp)
 	if resp.StatusCode == http.StatusCreated {
 		if from == u.repo.name {
-			u.repo.host.selfMounts.Store(true)
 			return oci.StoredExisting, nil
 		}
 		return oci.StoredMount, nil
@@ -166,7 +164,7 @@ func (u *upload) start(ctx context.Context, mount []string) (oci.Stored, error) 
 	if err != nil {
 		return "", fmt.Errorf("start upload %s: %w", u.target, err)
 	}
-	if there() {
+	if found {
 		return oci.StoredExisting, nil
 	}
 	return "", nil
@@ -175,11 +173,13 @@ func (u *upload) start(ctx context.Context, mount []string) (oci.Stored, error) 
 // probe asks whether a large blob is there, beside the request that opens the
 // session, so that it takes no time. Registries differ in what a mount into the
 // blob's own repository tells, and one small request may save sending much. The
-// function that it returns waits for the answer.
+// function that it returns waits for the answer, and must be called.
+//
+// It is asked and waited for whatever the other answer is, so that which requests are
+// sent does not depend on which of the two answers comes first: a recording of a push
+// would be of no use otherwise.
 func (u *upload) probe(ctx context.Context) (there func() bool) {
-	if u.desc.Size < probeSize || u.repo.host.selfMounts.Load() {
-		return func() bool { return false }
-	}
+	ctx, cancel := context.WithCancel(ctx)
 	answer := make(chan bool, 1)
 	go func() {
 		// With the token of the upload, so that there is one for both.
@@ -187,6 +187,7 @@ func (u *upload) probe(ctx context.Context) (there func() bool) {
 		answer <- err == nil
 	}()
 	return func() bool {
+		defer cancel()
 		select {
 		case there := <-answer:
 			return there
