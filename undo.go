@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -186,12 +187,12 @@ func (s *subject) undoPath(kind string, now time.Time) (string, error) {
 
 // undoFile is how the files are called that [subject.undoPath] names. Others in the
 // directory may be somebody else's.
-var undoFile = regexp.MustCompile(`-\d{8}-\d{6}-\d{9}\.(json|journal)(\.lock)?$`)
+var undoFile = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`-\d{8}-\d{6}-\d{9}\.(json|journal)(\.lock)?$`) })
 
 func clearOld(dir string, before time.Time) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		if !undoFile.MatchString(e.Name()) {
+		if !undoFile().MatchString(e.Name()) {
 			continue
 		}
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && info.ModTime().Before(before) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -133,9 +132,9 @@ func bySeq(list []*neutralized) []*neutralized {
 	return slices.SortedFunc(slices.Values(list), func(a, b *neutralized) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
-var loopbackPort = regexp.MustCompile(`\b(?:localhost|127\.0\.0\.1|\[::1\]):[0-9]{1,5}\b`)
+var loopbackPort = pattern(`\b(?:localhost|127\.0\.0\.1|\[::1\]):[0-9]{1,5}\b`)
 
-func portless(s string) string { return loopbackPort.ReplaceAllLiteralString(s, "localhost") }
+func portless(s string) string { return loopbackPort().ReplaceAllLiteralString(s, "localhost") }
 
 // maxFields is how many differences of one document are listed.
 const maxFields = 8

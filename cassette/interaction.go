@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -163,10 +162,10 @@ func decodeInteraction(line []byte) (*Interaction, error) {
 const maxDelay = 24 * time.Hour
 
 var (
-	methodForm = regexp.MustCompile(`^[A-Z]{1,20}$`)
-	hostForm   = regexp.MustCompile(`^[a-z0-9._:\[\]-]{1,255}$`)
-	headerForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`)
-	seedForm   = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	methodForm = pattern(`^[A-Z]{1,20}$`)
+	hostForm   = pattern(`^[a-z0-9._:\[\]-]{1,255}$`)
+	headerForm = pattern(`^[A-Za-z0-9-]{1,100}$`)
+	seedForm   = pattern(`^[0-9a-f]{64}$`)
 )
 
 // check finds what no recording holds.
@@ -177,11 +176,11 @@ func (i *Interaction) check() error {
 		return errors.New("it has a negative number")
 	case i.Time.Start < 0 || i.Time.FirstByte < 0 || i.Time.Duration < i.Time.FirstByte || i.Time.Duration > maxDelay:
 		return errors.New("its times cannot be")
-	case !methodForm.MatchString(q.Method):
+	case !methodForm().MatchString(q.Method):
 		return fmt.Errorf("its method is %q", q.Method)
 	case q.Scheme != "https" && q.Scheme != "http":
 		return fmt.Errorf("its scheme is %q", q.Scheme)
-	case !hostForm.MatchString(q.Host):
+	case !hostForm().MatchString(q.Host):
 		return fmt.Errorf("its host is %q", q.Host)
 	case !strings.HasPrefix(q.Path, "/") || !printable(q.Path) || !printable(q.Query) || !printable(q.Auth):
 		return errors.New("its URL is malformed")
@@ -199,7 +198,7 @@ func (i *Interaction) check() error {
 		lines := 0
 		for name, values := range h {
 			lines += len(values)
-			if !headerForm.MatchString(name) || http.CanonicalHeaderKey(name) != name || lines > maxHeaderLines {
+			if !headerForm().MatchString(name) || http.CanonicalHeaderKey(name) != name || lines > maxHeaderLines {
 				return errors.New("it has a malformed header")
 			}
 			for _, v := range values {
@@ -213,7 +212,7 @@ func (i *Interaction) check() error {
 		return err
 	}
 	for _, c := range i.Captures {
-		if c.Var == "" || !printable(c.Var) || c.In != "body" && !headerForm.MatchString(c.In) {
+		if c.Var == "" || !printable(c.Var) || c.In != "body" && !headerForm().MatchString(c.In) {
 			return errors.New("it has a malformed capture")
 		}
 	}
@@ -266,7 +265,7 @@ func (b *Body) check() error {
 		}
 	case BodyGenerated:
 		want.Seed, want.Offset = b.Seed, b.Offset
-		if !seedForm.MatchString(b.Seed) {
+		if !seedForm().MatchString(b.Seed) {
 			return errors.New("its seed is malformed")
 		}
 	case BodyBlob, BodyElided:

@@ -107,7 +107,7 @@ func (x *index) opened(key string) *node {
 
 // sessionIn returns the number of the upload session in a path, or zero.
 func sessionIn(s string) int {
-	m := uploadForm.FindStringSubmatch(s)
+	m := uploadForm().FindStringSubmatch(s)
 	if m == nil {
 		return 0
 	}
@@ -271,7 +271,7 @@ func (r *Request) fields() [][2]string {
 	return list
 }
 
-func numberless(s string) string { return uploadForm.ReplaceAllLiteralString(s, "{upload}") }
+func numberless(s string) string { return uploadForm().ReplaceAllLiteralString(s, "{upload}") }
 
 func (r *Request) key() string { return r.keyWithout("") }
 

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,7 +87,7 @@ const (
 
 func uploadPlaceholder(n int) string { return "{upload:" + strconv.Itoa(n) + "}" }
 
-var uploadForm = regexp.MustCompile(`\{upload:([0-9]{1,9})\}`)
+var uploadForm = pattern(`\{upload:([0-9]{1,9})\}`)
 
 // request returns what is written of a request, but for its body, and the upload
 // session that it is of.
@@ -208,7 +207,7 @@ func (n *names) auth(req *http.Request) string {
 		return use
 	}
 	scheme = strings.ToLower(scheme)
-	if !authScheme.MatchString(scheme) {
+	if !authScheme().MatchString(scheme) {
 		return "other"
 	}
 	if scheme == "token" {
@@ -217,7 +216,7 @@ func (n *names) auth(req *http.Request) string {
 	return withKind(scheme, value)
 }
 
-var authScheme = regexp.MustCompile(`^[a-z0-9-]{1,20}$`)
+var authScheme = pattern(`^[a-z0-9-]{1,20}$`)
 
 // learnSecrets makes known what a request authorizes itself with, in whatever place,
 // so that it is found wherever it comes up again.
@@ -228,7 +227,7 @@ func (n *names) learnSecrets(req *http.Request) {
 		}
 	}
 	for name, values := range req.URL.Query() {
-		if secretName.MatchString(name) && !n.query[name] {
+		if secretName().MatchString(name) && !n.query[name] {
 			for _, v := range values {
 				n.secrets.add(v)
 			}
@@ -238,7 +237,7 @@ func (n *names) learnSecrets(req *http.Request) {
 		n.secrets.add(cookie.Value)
 	}
 	for name, values := range req.Header {
-		if !secretHeader.MatchString(name) {
+		if !secretHeader().MatchString(name) {
 			continue
 		}
 		for _, v := range values {
@@ -256,7 +255,7 @@ func (n *names) learnSecrets(req *http.Request) {
 	}
 }
 
-var secretHeader = regexp.MustCompile(`(?i)auth|cookie|token|secret|api-?key|password`)
+var secretHeader = pattern(`(?i)auth|cookie|token|secret|api-?key|password`)
 
 // response returns what is written of an answer's header, and what it brings.
 // up is the upload session that the request was of.
@@ -286,7 +285,7 @@ func (n *names) response(req *http.Request, resp *http.Response, up *upload) (ht
 			case "Location":
 				v = location(v)
 			case "Link":
-				v = linkTarget.ReplaceAllStringFunc(v, func(target string) string {
+				v = linkTarget().ReplaceAllStringFunc(v, func(target string) string {
 					text, _, _ := n.location(req.URL, target[1:len(target)-1], nil)
 					return "<" + text + ">"
 				})
@@ -306,7 +305,7 @@ func (n *names) response(req *http.Request, resp *http.Response, up *upload) (ht
 	return h, captures
 }
 
-var linkTarget = regexp.MustCompile(`<[^>]*>`)
+var linkTarget = pattern(`<[^>]*>`)
 
 // location rewrites a URL that an answer brought.
 func (n *names) location(base *url.URL, value string, up *upload) (text string, brought *upload, isSigned bool) {

@@ -321,7 +321,7 @@ func (p *player) header(req *http.Request, l *live, it *item) http.Header {
 	h := http.Header{}
 	for name, values := range it.Response.Header {
 		for _, v := range values {
-			v = uploadForm.ReplaceAllLiteralString(v, session)
+			v = uploadForm().ReplaceAllLiteralString(v, session)
 			v = strings.ReplaceAll(v, signedPlaceholder, mintedSigned)
 			for live, recorded := range hosts {
 				if live != recorded {

@@ -25,7 +25,7 @@ type secrets struct {
 const leastSecret = 8
 
 func newSecrets(given []string) *secrets {
-	s := &secrets{known: map[string]bool{}, matcher: shapes.clone()}
+	s := &secrets{known: map[string]bool{}, matcher: shapes().clone()}
 	for _, v := range given {
 		s.add(v)
 	}
@@ -37,13 +37,19 @@ func newSecrets(given []string) *secrets {
 func (s *secrets) environment() {
 	for _, line := range os.Environ() {
 		name, value, _ := strings.Cut(line, "=")
-		if len(value) >= 12 && secretName.MatchString(name) && !strings.ContainsAny(value[:1], `/\.`) {
+		if len(value) >= 12 && secretName().MatchString(name) && !strings.ContainsAny(value[:1], `/\.`) {
 			s.add(value)
 		}
 	}
 }
 
-var secretName = regexp.MustCompile(`(?i)token|secret|passw|passphrase|api_?key|private_?key|credential|_pat$`)
+var secretName = pattern(`(?i)token|secret|passw|passphrase|api_?key|private_?key|credential|_pat$`)
+
+// pattern is a regular expression that is compiled when it is first needed: most
+// commands need none of them.
+func pattern(s string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
+}
 
 // add makes a value known as secret, and what it is base64 of.
 func (s *secrets) add(value string) {
@@ -112,11 +118,11 @@ func (s *secrets) redact(text string) string {
 	if !strings.ContainsAny(out.String(), " \t\n") {
 		return out.String()
 	}
-	return loginText.ReplaceAllString(out.String(), "${1} "+secretPlaceholder)
+	return loginText().ReplaceAllString(out.String(), "${1} "+secretPlaceholder)
 }
 
 // loginText finds what servers repeat of a header in words.
-var loginText = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{16,}`)
+var loginText = pattern(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{16,}`)
 
 const secretPlaceholder = "{secret}"
 
@@ -205,8 +211,8 @@ func literal(value string) rule {
 }
 
 // shapes are what credentials look like.
-var shapes = func() matcher {
-	m := matcher{rules: map[uint32][]rule{}}
+var shapes = sync.OnceValue(func() *matcher {
+	m := &matcher{rules: map[uint32][]rule{}}
 	shaped := func(what, prefix, rest string) {
 		re := regexp.MustCompile(`^` + rest)
 		m.add(rule{prefix: prefix, what: what, length: func(w []byte) int {
@@ -219,7 +225,7 @@ var shapes = func() matcher {
 		for shift := range 3 {
 			core := base64Core(base64.RawStdEncoding, shift, prefix)
 			m.add(rule{prefix: core, what: what + " in base64", length: func(w []byte) int {
-				run := base64Run.Find(w)
+				run := base64Run().Find(w)
 				plain := decodeRun(strings.Repeat("A", (shift*8+5)/6) + string(run))
 				if len(plain) < shift+len(prefix) || string(plain[shift+1:shift+len(prefix)]) != prefix[1:] || !re.Match(plain[shift+len(prefix):]) {
 					return 0
@@ -240,9 +246,9 @@ var shapes = func() matcher {
 		shaped("the signature of a URL", name+"%3D", `[A-Za-z0-9%+/_=-]{16,}`)
 	}
 	return m
-}()
+})
 
-var base64Run = regexp.MustCompile(`^[A-Za-z0-9+/_-]+`)
+var base64Run = pattern(`^[A-Za-z0-9+/_-]+`)
 
 func decodeRun(run string) []byte {
 	run = strings.NewReplacer("-", "+", "_", "/").Replace(run)

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -291,7 +292,7 @@ func (x *exchange) askInstead(change string) {
 }
 
 // moments are the times that stand in braces.
-var moments = regexp.MustCompile(`\{(date|unix)([+-][0-9a-zµ.]+)?\}`)
+var moments = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{(date|unix)([+-][0-9a-zµ.]+)?\}`) })
 
 // filled puts what it stands for in the place of what is in braces.
 func (x *exchange) filled(text string) string {
@@ -299,8 +300,8 @@ func (x *exchange) filled(text string) string {
 		return text
 	}
 	s := x.server
-	text = moments.ReplaceAllStringFunc(text, func(m string) string {
-		parts := moments.FindStringSubmatch(m)
+	text = moments().ReplaceAllStringFunc(text, func(m string) string {
+		parts := moments().FindStringSubmatch(m)
 		d, _ := time.ParseDuration(cmp.Or(parts[2], "0s")) // what is no duration is none
 		at := s.now().Add(d).UTC()
 		if parts[1] == "unix" {

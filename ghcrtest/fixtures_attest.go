@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"sync"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 )
@@ -21,11 +22,13 @@ const (
 
 // signingKey signs all fixtures. Its signatures are the same each time, so the digests
 // of what holds them are too.
-var signingKey = ed25519.NewKeyFromSeed([]byte("ghcrtest signs its fixtures so.."))
+var signingKey = sync.OnceValue(func() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed([]byte("ghcrtest signs its fixtures so.."))
+})
 
 // PublicKey returns, in PEM, the key that verifies what [Envelope] and [Bundle] sign.
 func PublicKey() []byte {
-	der, err := x509.MarshalPKIXPublicKey(signingKey.Public())
+	der, err := x509.MarshalPKIXPublicKey(signingKey().Public())
 	must(err)
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
@@ -60,7 +63,7 @@ type envelope struct {
 
 func sealed(statement []byte) envelope {
 	signed := append(fmt.Appendf(nil, "DSSEv1 %d %s %d ", len(inTotoType), inTotoType, len(statement)), statement...)
-	signature := map[string]any{"sig": ed25519.Sign(signingKey, signed), "keyid": ""}
+	signature := map[string]any{"sig": ed25519.Sign(signingKey(), signed), "keyid": ""}
 	return envelope{statement, inTotoType, []any{signature}}
 }
 

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/distribution/reference"
 	digest "github.com/opencontainers/go-digest"
 )
 
@@ -168,7 +167,11 @@ func isHost(s string) bool {
 	return strings.ContainsAny(s, ".:") || s == "localhost"
 }
 
-var hostPattern = pattern(`^(?:` + reference.DomainRegexp.String() + `)$`)
+// hostPattern is the grammar of hosts that every client shares: a name or an IPv6 address
+// in brackets, and perhaps a port.
+var hostPattern = pattern(`^(?:` + hostLabel + `(?:\.` + hostLabel + `)*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?$`)
+
+const hostLabel = `[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?`
 
 func checkHost(host string) error {
 	if !hostPattern().MatchString(host) {

@@ -3,8 +3,11 @@ package oci_test
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/distribution/reference"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 )
@@ -99,6 +102,23 @@ func FuzzParseRef(f *testing.F) {
 		}
 		if strings.Contains(ref.Name, "..") || strings.ContainsAny(ref.Registry, "/@ ") {
 			t.Fatalf("%q gave %q", s, ref)
+		}
+	})
+}
+
+// Which hosts there are is the same for every client: what docker's own grammar takes.
+func FuzzHostIsDockers(f *testing.F) {
+	dockers := regexp.MustCompile(`^(?:` + reference.DomainRegexp.String() + `)$`)
+	for _, host := range []string{
+		"ghcr.io", "localhost", "localhost:5000", "127.0.0.1:443", "[::1]", "[::1]:5000", "a", "A.b-c.D:1",
+		"", "-a", "a-", "a..b", ".a", "a.", "a_b", "a:", ":1", "a:1:2", "[::1", "[]", "[g]", "[::1]a", "a:b", "a/b", "ä.de", "a\n",
+	} {
+		f.Add(host)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		_, err := oci.ParseRefDefault("acme/app", host)
+		if takes, want := err == nil, dockers.MatchString(host); takes != want {
+			t.Errorf("host %q: taken %v, docker's grammar takes it: %v (%v)", host, takes, want, err)
 		}
 	})
 }

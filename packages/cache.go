@@ -205,7 +205,7 @@ func (c *cache) used(k kept) {
 }
 
 // answerFile is how the files of answers are called.
-var answerFile = regexp.MustCompile(`^[0-9a-f]{64}\.gz$`)
+var answerFile = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{64}\.gz$`) })
 
 // abandoned is after how long a file aside is taken for left behind.
 const abandoned = time.Hour
@@ -227,7 +227,7 @@ func (c *cache) sweep() {
 			if time.Since(info.ModTime()) > abandoned {
 				os.Remove(filepath.Join(c.dir, e.Name()))
 			}
-		case answerFile.MatchString(e.Name()): // others may be somebody else's
+		case answerFile().MatchString(e.Name()): // others may be somebody else's
 			files = append(files, info)
 			total += info.Size()
 		}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/transport"
@@ -45,7 +46,7 @@ func refusal(e *transport.Error, s subject, reason Reason) *Error {
 	return &Error{Reason: reason, Op: e.Op, Owner: s.owner, Package: s.name, Version: s.version, Token: e.Kind, Source: e.Credential, Answer: e}
 }
 
-var namedScope = regexp.MustCompile(`(read|write|delete):packages`)
+var namedScope = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(read|write|delete):packages`) })
 
 // reasonOf reads what an answer says by itself. It is empty where that is not known.
 func reasonOf(e *transport.Error) (reason Reason, scope string) {
@@ -75,7 +76,7 @@ func reasonOf(e *transport.Error) (reason Reason, scope string) {
 func forbidden(kind transport.TokenKind, text string) (reason Reason, scope string) {
 	switch {
 	case strings.Contains(text, "scope"):
-		return MissingScope, namedScope.FindString(text)
+		return MissingScope, namedScope().FindString(text)
 	case strings.Contains(text, "saml"), strings.Contains(text, "single sign-on"):
 		return SingleSignOn, ""
 	case strings.Contains(text, "not accessible by integration") && kind == transport.InstallationToken:

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -31,7 +32,7 @@ func (h *Host) chunkSize() int64 {
 	return size
 }
 
-var statedLimit = regexp.MustCompile(`limit of ([0-9.]+) ?(B|KiB|MiB|GiB|kB|MB|GB)\b`)
+var statedLimit = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`limit of ([0-9.]+) ?(B|KiB|MiB|GiB|kB|MB|GB)\b`) })
 
 // learnMaxChunk reads the limit from a refusal such as GHCR's "exceeds the maximum
 // permissible limit of 4.00MiB", or else halves what was sent. It tells whether
@@ -41,7 +42,7 @@ func (h *Host) learnMaxChunk(err error) bool {
 	limit := before / 2
 	var e *transport.Error
 	if errors.As(err, &e) {
-		if m := statedLimit.FindStringSubmatch(e.Message); m != nil {
+		if m := statedLimit().FindStringSubmatch(e.Message); m != nil {
 			n, _ := strconv.ParseFloat(m[1], 64)
 			unit := map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 1e3, "MB": 1e6, "GB": 1e9}[m[2]]
 			if stated := int64(n * unit); stated > 0 && stated < before {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -178,12 +177,12 @@ func (c *conversion) text() []byte {
 }
 
 // plainText is what YAML takes for a text without quotes, but for a few words.
-var plainText = regexp.MustCompile(`^([a-z][a-zA-Z0-9._/-]*|[1-9][0-9]*(s|min|h|d|w|mo|y))$`)
+var plainText = expression(`^([a-z][a-zA-Z0-9._/-]*|[1-9][0-9]*(s|min|h|d|w|mo|y))$`)
 
 // flow writes a value in one line. JSON is YAML, and quotes whatever could be taken for
 // something else.
 func flow(v any) string {
-	if s, ok := v.(string); ok && plainText.MatchString(s) && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}, s) {
+	if s, ok := v.(string); ok && plainText().MatchString(s) && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}, s) {
 		return s
 	}
 	data := strings.TrimSpace(string(encode(v, "")))

@@ -3,7 +3,6 @@ package retain
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,7 +152,7 @@ func (t *taken) age(name string) time.Duration {
 	switch {
 	case value == "":
 		return 0
-	case bigM.MatchString(value):
+	case bigM().MatchString(value):
 		t.fail(name, "M in %q may be months or minutes; write it out", value)
 		return 0
 	}
@@ -164,7 +163,7 @@ func (t *taken) age(name string) time.Duration {
 	var sum time.Duration
 	rest := plain
 	for rest != "" {
-		found := agePart.FindStringSubmatch(rest)
+		found := agePart().FindStringSubmatch(rest)
 		if found == nil {
 			t.fail(name, "the age %q is not understood", value)
 			return 0
@@ -181,9 +180,9 @@ func (t *taken) age(name string) time.Duration {
 	return sum
 }
 
-var bigM = regexp.MustCompile(`\d\s*M(?:[^A-Za-z]|$)`)
+var bigM = expression(`\d\s*M(?:[^A-Za-z]|$)`)
 
-var agePart = regexp.MustCompile(`^\s*(\d{1,9})\s*([a-z]+)[\s,]*(?:and\s+)?`)
+var agePart = expression(`^\s*(\d{1,9})\s*([a-z]+)[\s,]*(?:and\s+)?`)
 
 var foreignUnits = func() map[string]time.Duration {
 	units := map[string]time.Duration{}
@@ -200,12 +199,12 @@ var foreignUnits = func() map[string]time.Duration {
 
 // notJavaScript is what Go reads in another way than JavaScript, or only Go reads: \A is
 // the letter A there. It takes some for it that are the same, such as the A of \\A.
-var notJavaScript = regexp.MustCompile(`\\[^dDwWsSbBtnrfvx0-9[:punct:]]|\\x\{|\[\^?\]|\[[:.=]|\(\?[^:=!<]`)
+var notJavaScript = expression(`\\[^dDwWsSbBtnrfvx0-9[:punct:]]|\\x\{|\[\^?\]|\[[:.=]|\(\?[^:=!<]`)
 
 // anywhere is a regular expression of JavaScript that matches somewhere in a tag, as
 // one that matches the whole of it.
 func anywhere(expr string) (Pattern, error) {
-	if found := notJavaScript.FindString(expr); found != "" {
+	if found := notJavaScript().FindString(expr); found != "" {
 		return Pattern{}, oci.Invalid("%q: %q means something else in JavaScript", expr, found)
 	}
 	p, err := ParsePattern(regexPrefix + "(?:.*)(?:" + expr + ")(?:.*)")

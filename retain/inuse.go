@@ -2,7 +2,6 @@ package retain
 
 import (
 	"bytes"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -22,13 +21,16 @@ type Uses struct {
 // maxUseSize is the limit of files that are searched for images in use.
 const maxUseSize = 16 << 20
 
-var digestStart = regexp.MustCompile(`^` + digestText.String())
+const digestForm = `(?i)sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})`
 
-var digestText = regexp.MustCompile(`(?i)sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})`)
+var (
+	digestText  = expression(digestForm)
+	digestStart = expression(`^` + digestForm)
+)
 
 // tagKey is a key whose value is the tag of an image that is named nearby, as in the
 // values of a Helm chart, a kustomization, or a file of variables.
-var tagKey = regexp.MustCompile(`(?i)tag["']?\s*[:=]\s*["']?([a-z0-9_][a-z0-9_.-]{0,127})`)
+var tagKey = expression(`(?i)tag["']?\s*[:=]\s*["']?([a-z0-9_][a-z0-9_.-]{0,127})`)
 
 // nearby is how many lines a name and its tag may be apart.
 const nearby = 10
@@ -67,7 +69,7 @@ func InUse(data []byte, registry, owner, pkg string) (Uses, error) {
 
 // digestsIn finds all that looks like a digest, in whatever text.
 func digestsIn(text string) (list []oci.Digest) {
-	for _, m := range digestText.FindAllString(text, -1) {
+	for _, m := range digestText().FindAllString(text, -1) {
 		if d, err := oci.ParseDigest(strings.ToLower(m)); err == nil {
 			list = append(list, d)
 		}
@@ -148,7 +150,7 @@ func (s *search) behind(end int, elsewhere bool) {
 	}
 }
 
-func startsWithDigest(s string) bool { return digestStart.MatchString(s) }
+func startsWithDigest(s string) bool { return digestStart().MatchString(s) }
 
 func (s *search) mention(end int, elsewhere bool) {
 	if !elsewhere {
@@ -186,11 +188,11 @@ func (s *search) tag(end int, rest string, elsewhere bool) {
 	}
 }
 
-var shellDefault = regexp.MustCompile(`:?-([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})\}`)
+var shellDefault = expression(`:?-([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})\}`)
 
 // fallback reads what a variable is where it is not set: ${TAG:-v1}.
 func (s *search) fallback(text string) {
-	for _, m := range shellDefault.FindAllStringSubmatch(text, -1) {
+	for _, m := range shellDefault().FindAllStringSubmatch(text, -1) {
 		s.found.Tags = append(s.found.Tags, m[1])
 	}
 }
@@ -211,7 +213,7 @@ func (s *search) tagsNearby() {
 		mentions = append(mentions, lineOf(at))
 	}
 	line, last = 0, 0
-	for _, m := range tagKey.FindAllStringSubmatchIndex(s.text, -1) {
+	for _, m := range tagKey().FindAllStringSubmatchIndex(s.text, -1) {
 		at := lineOf(m[2])
 		i, _ := slices.BinarySearch(mentions, at-nearby)
 		if i < len(mentions) && mentions[i] <= at+nearby {

@@ -5,6 +5,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -29,6 +30,12 @@ const (
 	maxPatternLength = 1000
 	maxPatternSize   = 20_000 // instructions of the compiled expression
 )
+
+// expression is a regular expression of this package's own. It is compiled when it is
+// first needed, which most commands never do.
+func expression(s string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
+}
 
 // ParsePattern reads a pattern. A regular expression is of the syntax of Go's regexp
 // package and is always anchored: it must match the whole tag.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,7 +139,7 @@ func (r *reader) find(where string) position {
 	}
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
+var yamlLine = expression(`^yaml: line (\d+): `)
 
 // decode returns the root of the only document, if it has nothing of what is refused
 // everywhere.
@@ -188,14 +187,14 @@ func decodeYAML(d *yaml.Decoder, n *yaml.Node) (err error) {
 }
 
 // zeroBased are errors of the library that count lines from zero.
-var zeroBased = regexp.MustCompile(`^did not find expected (node content|key|',' or '[\]}]'|'-' indicator|<)`)
+var zeroBased = expression(`^did not find expected (node content|key|',' or '[\]}]'|'-' indicator|<)`)
 
 func (r *reader) failYAML(err error) {
 	text, line := err.Error(), 1
-	if m := yamlLine.FindStringSubmatch(text); m != nil {
+	if m := yamlLine().FindStringSubmatch(text); m != nil {
 		line, _ = strconv.Atoi(m[1])
 		text = text[len(m[0]):]
-		if zeroBased.MatchString(text) {
+		if zeroBased().MatchString(text) {
 			line++
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -312,13 +311,13 @@ func (g *gate) limits(now time.Time) []RateLimitInfo {
 // many are allowed.
 const defaultSpacing = 20 * time.Millisecond
 
-var ghcrAllowed = regexp.MustCompile(`allowed:\s*(\d{1,9})/minute`)
+var ghcrAllowed = pattern(`allowed:\s*(\d{1,9})/minute`)
 
 // spacing reads from a registry's refusal how many requests it takes
 // (docs/quirks.md#registry-read-limit). It keeps those that waited from all going
 // out at once.
 func spacing(message string) time.Duration {
-	if m := ghcrAllowed.FindStringSubmatch(message); m != nil {
+	if m := ghcrAllowed().FindStringSubmatch(message); m != nil {
 		if n, _ := strconv.Atoi(m[1]); n > 0 {
 			return time.Minute / time.Duration(n)
 		}

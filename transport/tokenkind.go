@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -23,7 +22,7 @@ const (
 )
 
 // oldToken is the form that classic tokens had before they got a prefix.
-var oldToken = regexp.MustCompile(`^[0-9a-f]{40}$`)
+var oldToken = pattern(`^[0-9a-f]{40}$`)
 
 // KindOf tells what kind of token a secret is. It looks at the secret alone.
 func KindOf(s Secret) TokenKind {
@@ -31,7 +30,7 @@ func KindOf(s Secret) TokenKind {
 	switch {
 	case token == "":
 		return Anonymous
-	case strings.HasPrefix(token, "ghp_"), oldToken.MatchString(token):
+	case strings.HasPrefix(token, "ghp_"), oldToken().MatchString(token):
 		return ClassicToken
 	case strings.HasPrefix(token, "github_pat_"):
 		return FineGrainedToken

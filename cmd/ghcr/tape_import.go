@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -120,7 +121,7 @@ func parseVCR(data []byte) (list []*vcrExchange, err error) {
 	}
 	var file vcrFile
 	if err := doc.Decode(&file); err != nil {
-		return nil, fmt.Errorf("it is no file of go-vcr: %s", quoted.ReplaceAllString(err.Error(), "a value"))
+		return nil, fmt.Errorf("it is no file of go-vcr: %s", quoted().ReplaceAllString(err.Error(), "a value"))
 	}
 	if n := len(file.Interactions); n == 0 || n > maxVCRInteractions {
 		return nil, fmt.Errorf("it has %d interactions; want 1 to %d", n, maxVCRInteractions)
@@ -136,7 +137,7 @@ func parseVCR(data []byte) (list []*vcrExchange, err error) {
 }
 
 // quoted is what an error shows of the file, which may be a secret.
-var quoted = regexp.MustCompile("`[^`]*`")
+var quoted = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("`[^`]*`") })
 
 func plainYAML(n *yaml.Node) error {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" || n.Tag == "!!merge" {

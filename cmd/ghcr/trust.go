@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -101,13 +102,13 @@ func (f *trustFlags) verifiers(a *app) ([]attest.Verifier, error) {
 	return append(list, v), nil
 }
 
-var repoName = regexp.MustCompile(`^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$`)
+var repoName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$`) })
 
 // signer is whose certificate counts.
 func (f *trustFlags) signer() (keyless.Identity, error) {
 	i := keyless.Identity{Issuer: f.issuer, IssuerRegexp: f.issuerRegexp, Subject: f.identity, SubjectRegexp: f.identityRegexp}
 	if f.repo != "" {
-		if !repoName.MatchString(f.repo) {
+		if !repoName().MatchString(f.repo) {
 			return i, usage("--repo %q: want OWNER/NAME", f.repo)
 		}
 		i.SourceRepository = "https://github.com/" + f.repo

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -212,7 +213,7 @@ type reported struct {
 	verdict vuln.Verdict
 }
 
-var ownerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]*$`)
+var ownerName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]*$`) })
 
 // reports makes the reports that are asked for: one, unless a package or owner is named.
 // What failed of several packages is beside the rest.
@@ -225,7 +226,7 @@ func (a *app) reports(ctx context.Context, what string, opts ghcr.SweepOptions, 
 		return nil, nil, usage("vulns: %q is not in a registry", what)
 	}
 	if !strings.Contains(what, "/") {
-		if !ownerName.MatchString(what) {
+		if !ownerName().MatchString(what) {
 			return nil, nil, usage("vulns: %q is neither OWNER/IMAGE nor the name of an owner", what)
 		}
 		if every {
