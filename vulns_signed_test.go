@@ -46,7 +46,7 @@ func TestOnlyWhatIsSignedIsReadAsSigned(t *testing.T) {
 		}
 		return data
 	}
-	const kind = vuln.PayloadType
+	const kind = "application/vnd.in-toto+json"
 	payload := raw(statement("CVE-2026-0001"))
 	hash := sha256.Sum256(fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(kind), kind, len(payload), payload))
 	signature, err := ecdsa.SignASN1(rand.Reader, key, hash[:])

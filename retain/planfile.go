@@ -20,8 +20,8 @@ var (
 	ErrRefused = errors.New("the plan goes beyond a limit of its policy")
 )
 
-// MaxPlanFile is the size in bytes of the largest file of plans that is read.
-const MaxPlanFile = 256 << 20
+// maxPlanFile is the size in bytes of the largest file of plans that is read.
+const maxPlanFile = 256 << 20
 
 // plansSchema is the format of files of plans.
 const plansSchema = "ghcr-plans/1"
@@ -114,12 +114,12 @@ func WritePlans(w io.Writer, plans ...*Plan) error {
 // Errors: [oci.ErrInvalid] for what is no file of plans, [oci.ErrIntegrity] for a plan
 // that was changed, and those of r.
 func ReadPlans(r io.Reader) ([]*Plan, error) {
-	data, err := io.ReadAll(io.LimitReader(r, MaxPlanFile+1))
+	data, err := io.ReadAll(io.LimitReader(r, maxPlanFile+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > MaxPlanFile {
-		return nil, oci.Invalid("the file of plans is larger than %d bytes", MaxPlanFile)
+	if len(data) > maxPlanFile {
+		return nil, oci.Invalid("the file of plans is larger than %d bytes", maxPlanFile)
 	}
 	var f planFile
 	dec := json.NewDecoder(bytes.NewReader(data))

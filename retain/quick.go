@@ -119,7 +119,7 @@ func everyTag() Pattern {
 func patternList(flag string, texts []string) ([]Pattern, error) {
 	var list []Pattern
 	for _, text := range texts {
-		parts, err := SplitList(text)
+		parts, err := splitList(text)
 		if err != nil {
 			return nil, oci.Invalid("%s: %w", flag, err)
 		}
@@ -136,12 +136,12 @@ func patternList(flag string, texts []string) ([]Pattern, error) {
 	return list, nil
 }
 
-// SplitList returns the items of a list with commas, trimmed. A text that begins with
+// splitList returns the items of a list with commas, trimmed. A text that begins with
 // "re:" is one item. An empty item is an error, for it is what is left of one that went
 // missing.
 //
 // Errors: [oci.ErrInvalid].
-func SplitList(text string) ([]string, error) {
+func splitList(text string) ([]string, error) {
 	if trimmed := strings.TrimSpace(text); strings.HasPrefix(trimmed, regexPrefix) {
 		return []string{trimmed}, nil
 	}

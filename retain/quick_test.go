@@ -86,7 +86,7 @@ func TestQuickRefuses(t *testing.T) {
 // TestSplitListD is D of the failures of other tools: "dev, latest" with a space
 // excluded nothing, and latest was deleted.
 func TestSplitListD(t *testing.T) {
-	got, err := SplitList("dev, latest ,\tv1")
+	got, err := splitList("dev, latest ,\tv1")
 	if err != nil || !slices.Equal(got, []string{"dev", "latest", "v1"}) {
 		t.Errorf("%q, %v", got, err)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/transport"
@@ -36,9 +38,38 @@ func refused(source vuln.SourceName, subject string, err error) error {
 	case e == nil || e.Status == 0, source == vuln.SourceOSV:
 		return err
 	default:
-		status = vuln.Refusal{Source: source, Code: e.Status, Message: e.Message}.Status()
+		status = meaningOf(source, e)
 	}
 	return &vuln.SourceError{Status: status, Remedy: remedyOf(source, status, subject), Err: err}
+}
+
+// meaningOf tells switched off, not allowed and not there from one another, which GitHub
+// says by the words of a 403 or 404 only. They differ by product and host, so parts of
+// them are looked for.
+func meaningOf(source vuln.SourceName, e *transport.Error) vuln.Status {
+	message := strings.ToLower(e.Message)
+	says := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(message, part) })
+	}
+	switch e.Status {
+	case http.StatusForbidden:
+		if says("code security must be enabled", "advanced security must be enabled",
+			"dependabot alerts are disabled", "dependency graph", "code scanning is not enabled") {
+			return vuln.StatusFeatureDisabled
+		}
+		return vuln.StatusForbidden
+	case http.StatusNotFound, http.StatusGone, http.StatusUnprocessableEntity, http.StatusNotImplemented:
+		switch {
+		case source == vuln.SourceGitHubAttestation:
+			return vuln.StatusEmpty
+		case e.Status != http.StatusNotFound:
+			return vuln.StatusError
+		case says("no analysis found"):
+			return vuln.StatusEmpty
+		}
+		return vuln.StatusForbidden // GitHub hides a missing permission behind a 404
+	}
+	return vuln.StatusError
 }
 
 // isNone tells an answer that says that there is nothing.

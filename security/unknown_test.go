@@ -280,3 +280,30 @@ func TestOSVInACircle(t *testing.T) {
 		}
 	})
 }
+
+func TestReasonsOfARefusal(t *testing.T) {
+	for _, c := range []struct {
+		source  vuln.SourceName
+		status  int
+		message string
+		want    vuln.Status
+	}{
+		{vuln.SourceCodeScanning, 403, "Code Security must be enabled for this repository to use code scanning.", vuln.StatusFeatureDisabled},
+		{vuln.SourceCodeScanning, 403, "Advanced Security must be enabled for this repository to use code scanning.", vuln.StatusFeatureDisabled},
+		{vuln.SourceDependabot, 403, "Dependabot alerts are disabled for this repository.", vuln.StatusFeatureDisabled},
+		{vuln.SourceCodeScanning, 403, "Resource not accessible by integration", vuln.StatusForbidden},
+		{vuln.SourceCodeScanning, 403, "You have exceeded a secondary rate limit.", vuln.StatusRateLimited},
+		{vuln.SourceOSV, 429, "", vuln.StatusRateLimited},
+		{vuln.SourceCodeScanning, 404, "no analysis found", vuln.StatusEmpty},
+		{vuln.SourceCodeScanning, 404, "Not Found", vuln.StatusForbidden},
+		{vuln.SourceGitHubAttestation, 404, "Not Found", vuln.StatusEmpty},
+		{vuln.SourceGitHubAttestation, 422, "", vuln.StatusEmpty},
+		{vuln.SourceCodeScanning, 503, "", vuln.StatusError},
+		{vuln.SourceDependabot, 422, "", vuln.StatusError},
+	} {
+		err := refused(c.source, "acme/app", &transport.Error{Status: c.status, Message: c.message})
+		if got, _ := vuln.StatusOf(err); got != c.want {
+			t.Errorf("%s, %d %q: %s, want %s", c.source, c.status, c.message, got, c.want)
+		}
+	}
+}

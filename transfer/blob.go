@@ -32,8 +32,8 @@ func (c *copier) blob(ctx context.Context, d oci.Descriptor, piece int64) error 
 		if err != nil {
 			return err
 		}
-		c.opts.Memory.Note(c.dstHost, c.dstRepo, d.Digest)
-		c.opts.Memory.Note(c.srcHost, c.srcRepo, d.Digest)
+		c.opts.Memory.note(c.dstHost, c.dstRepo, d.Digest)
+		c.opts.Memory.note(c.srcHost, c.srcRepo, d.Digest)
 		kind := EventDone
 		c.count(func(r *Result) {
 			switch stored {
@@ -130,7 +130,7 @@ func (c *copier) mountable(d oci.Digest) []string {
 	if c.srcHost == c.dstHost && c.srcRepo != c.dstRepo {
 		repos = append(repos, c.srcRepo)
 	}
-	for _, repo := range c.opts.Memory.Where(c.dstHost, d) {
+	for _, repo := range c.opts.Memory.where(c.dstHost, d) {
 		if repo == c.dstRepo {
 			return nil // it should be there: ask the repository itself
 		}

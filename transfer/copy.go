@@ -213,7 +213,7 @@ func (c *copier) copyRoot(ctx context.Context, root *oci.Manifest, dstRef string
 // only if an earlier copy says that it may: for an image that is new, the question
 // would be one more round trip.
 func (c *copier) unchanged(ctx context.Context, root *oci.Manifest, dstRef string) (bool, error) {
-	if c.dstRepo == "" || !c.opts.Memory.Holds(c.dstHost, c.dstRepo, root.Digest()) {
+	if c.dstRepo == "" || !c.opts.Memory.holds(c.dstHost, c.dstRepo, root.Digest()) {
 		return false, nil
 	}
 	d, err := c.dst.Resolve(ctx, dstRef)
@@ -330,7 +330,7 @@ func (c *copier) child(ctx context.Context, d oci.Descriptor) error {
 // trusts tells whether the target may be taken to have a blob: an earlier copy put
 // it there, and the target will say so if that is no longer true.
 func (c *copier) trusts(d oci.Digest) bool {
-	return c.validates && !c.opts.DryRun && c.opts.Memory.Holds(c.dstHost, c.dstRepo, d)
+	return c.validates && !c.opts.DryRun && c.opts.Memory.holds(c.dstHost, c.dstRepo, d)
 }
 
 // putTries bounds how often a manifest is put again after content that the target
@@ -358,7 +358,7 @@ func (c *copier) putManifest(ctx context.Context, ref string, m *oci.Manifest) e
 			return err
 		}
 	}
-	c.opts.Memory.Note(c.dstHost, c.dstRepo, m.Digest())
+	c.opts.Memory.note(c.dstHost, c.dstRepo, m.Digest())
 	c.count(func(r *Result) { r.Manifests++ })
 	c.emit(Event{Kind: EventManifest, Descriptor: m.Descriptor(), Ref: ref})
 	return nil
@@ -373,7 +373,7 @@ func (c *copier) supply(ctx context.Context, m *oci.Manifest, digests []oci.Dige
 		if e.Kind == oci.EdgeSubject || e.Kind == oci.EdgeAttests || len(digests) > 0 && !slices.Contains(digests, d.Digest) {
 			continue
 		}
-		c.opts.Memory.Forget(c.dstHost, c.dstRepo, d.Digest)
+		c.opts.Memory.forget(c.dstHost, c.dstRepo, d.Digest)
 		c.mu.Lock()
 		delete(c.nodes, d.Digest)
 		delete(c.blobs, d.Digest)

@@ -47,8 +47,8 @@ func OpenMemory(dir string) *Memory {
 	return &Memory{dir: dir, hosts: map[string]*hostMemory{}}
 }
 
-// Holds tells whether the repository was last known to have the content.
-func (m *Memory) Holds(host, repository string, d oci.Digest) bool {
+// holds tells whether the repository was last known to have the content.
+func (m *Memory) holds(host, repository string, d oci.Digest) bool {
 	if m == nil {
 		return false
 	}
@@ -57,9 +57,9 @@ func (m *Memory) Holds(host, repository string, d oci.Digest) bool {
 	return slices.Contains(m.host(host).repos[d], repository)
 }
 
-// Where returns the repositories of the host that were known to have the content,
+// where returns the repositories of the host that were known to have the content,
 // the one met last first.
-func (m *Memory) Where(host string, d oci.Digest) []string {
+func (m *Memory) where(host string, d oci.Digest) []string {
 	if m == nil {
 		return nil
 	}
@@ -70,9 +70,9 @@ func (m *Memory) Where(host string, d oci.Digest) []string {
 	return repos
 }
 
-// Note remembers that the repository has the content. That it cannot be written
+// note remembers that the repository has the content. That it cannot be written
 // down is no error: it costs a later push time, and this one nothing.
-func (m *Memory) Note(host, repository string, content ...oci.Digest) {
+func (m *Memory) note(host, repository string, content ...oci.Digest) {
 	if m == nil || repository == "" {
 		return
 	}
@@ -90,8 +90,8 @@ func (m *Memory) Note(host, repository string, content ...oci.Digest) {
 	h.append(lines.Bytes())
 }
 
-// Forget takes back that the repository has the content.
-func (m *Memory) Forget(host, repository string, content ...oci.Digest) {
+// forget takes back that the repository has the content.
+func (m *Memory) forget(host, repository string, content ...oci.Digest) {
 	if m == nil {
 		return
 	}

@@ -246,30 +246,3 @@ func TestScanByNameThatIsOlderThanTheImage(t *testing.T) {
 		t.Errorf("%s, warnings %q", r.State, r.Warnings)
 	}
 }
-
-func TestReasonsOfARefusal(t *testing.T) {
-	for _, c := range []struct {
-		r    Refusal
-		want Status
-	}{
-		{Refusal{SourceCodeScanning, 403, "Code Security must be enabled for this repository to use code scanning.", false}, StatusFeatureDisabled},
-		{Refusal{SourceCodeScanning, 403, "Advanced Security must be enabled for this repository to use code scanning.", false}, StatusFeatureDisabled},
-		{Refusal{SourceDependabot, 403, "Dependabot alerts are disabled for this repository.", false}, StatusFeatureDisabled},
-		{Refusal{SourceCodeScanning, 403, "Resource not accessible by integration", false}, StatusForbidden},
-		{Refusal{SourceCodeScanning, 403, "You have exceeded a secondary rate limit.", false}, StatusRateLimited},
-		{Refusal{SourceCodeScanning, 403, "forbidden", true}, StatusRateLimited},
-		{Refusal{SourceOSV, 429, "", false}, StatusRateLimited},
-		{Refusal{SourceCodeScanning, 404, "no analysis found", false}, StatusEmpty},
-		{Refusal{SourceCodeScanning, 404, "Not Found", false}, StatusForbidden},
-		{Refusal{SourceGitHubAttestation, 404, "Not Found", false}, StatusEmpty},
-		{Refusal{SourceGitHubAttestation, 422, "", false}, StatusEmpty},
-		{Refusal{SourcePackagesAPI, 404, "Not Found", false}, StatusUnavailable},
-		{Refusal{SourcePackagesAPI, 410, "", false}, StatusUnavailable},
-		{Refusal{SourceCodeScanning, 503, "", false}, StatusError},
-		{Refusal{SourceDependabot, 422, "", false}, StatusError},
-	} {
-		if got := c.r.Status(); got != c.want {
-			t.Errorf("%v: %s, want %s", c.r, got, c.want)
-		}
-	}
-}

@@ -121,7 +121,7 @@ func TestKindsOfDocuments(t *testing.T) {
 
 func TestUnknownPredicatesAreNoHarm(t *testing.T) {
 	report := read(t, &Reader{}, at1("x", wrap(t, hexDigest("1"), "https://example.com/custom", map[string]any{"a": 1})),
-		at1("y", wrap(t, hexDigest("1"), PredicateCosignCustom, map[string]any{"Data": "hello", "Timestamp": ""})))
+		at1("y", wrap(t, hexDigest("1"), predicateCosignCustom, map[string]any{"Data": "hello", "Timestamp": ""})))
 	if report.Status != StatusEmpty || report.Evidence[0].Kind != KindOther || report.Evidence[1].Kind != KindOther {
 		t.Errorf("%s: %+v", report.Status, report.Evidence)
 	}
@@ -221,7 +221,7 @@ func TestUnpack(t *testing.T) {
 func TestWrapsEnd(t *testing.T) {
 	text := fixture(t, "trivy.json")
 	for range 10 {
-		text = wrap(t, hexDigest("1"), PredicateCosignCustom, map[string]any{"Data": base64.StdEncoding.EncodeToString(text)})
+		text = wrap(t, hexDigest("1"), predicateCosignCustom, map[string]any{"Data": base64.StdEncoding.EncodeToString(text)})
 	}
 	doc, err := Parse(text, "")
 	if err != nil || doc.Kind != KindOther || len(doc.Scans) > 0 {

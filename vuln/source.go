@@ -3,9 +3,7 @@ package vuln
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -189,61 +187,6 @@ func StatusOf(err error) (Status, string) {
 		return StatusUnavailable, ""
 	}
 	return StatusError, ""
-}
-
-// Refusal is an answer of one of GitHub's security endpoints that is no success.
-type Refusal struct {
-	Source SourceName
-	// Code is the status of HTTP.
-	Code int
-	// Message is what the body says.
-	Message string
-	// RateLimited is set if headers say that a limit was reached.
-	RateLimited bool
-}
-
-// Status tells switched off, not allowed, not there and out of quota from one another,
-// which GitHub says by the words of a 403 or 404 only. They differ by product and
-// host, so parts of them are looked for.
-func (r Refusal) Status() Status {
-	message := strings.ToLower(r.Message)
-	says := func(parts ...string) bool {
-		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(message, part) })
-	}
-	limited := r.RateLimited || says("rate limit")
-	switch r.Code {
-	case 429:
-		return StatusRateLimited
-	case 403:
-		switch {
-		case limited:
-			return StatusRateLimited
-		case says("code security must be enabled", "advanced security must be enabled",
-			"dependabot alerts are disabled", "dependency graph", "code scanning is not enabled"):
-			return StatusFeatureDisabled
-		}
-		return StatusForbidden
-	case 404, 410, 422, 501:
-		switch r.Source {
-		case SourcePackagesAPI:
-			return StatusUnavailable
-		case SourceGitHubAttestation:
-			return StatusEmpty
-		}
-		switch {
-		case r.Code != 404:
-			return StatusError
-		case says("no analysis found"):
-			return StatusEmpty
-		}
-		return StatusForbidden // GitHub hides a missing permission behind a 404
-	}
-	return StatusError
-}
-
-// Error says which source refused and how.
-func (r Refusal) Error() string {
-	return fmt.Sprintf("%s: HTTP %d: %s", r.Source, r.Code, r.Message)
 }
 
 // EvidenceNote is the trace of one document in a report.

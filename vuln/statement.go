@@ -19,18 +19,22 @@ const (
 
 // Types of predicates. Others are told by a prefix, since their versions are part of them.
 const (
-	PredicateCosignVuln   = "https://cosign.sigstore.dev/attestation/vuln/v1"
-	PredicateCosignCustom = "https://cosign.sigstore.dev/attestation/v1"
-	PredicateCosignSign   = "https://sigstore.dev/cosign/sign/v1"
-	PredicateVulns        = "https://in-toto.io/attestation/vulns/v0.2"
-	PredicateOpenVEX      = "https://openvex.dev/ns/v0.2.0"
-	PredicateSPDX         = "https://spdx.dev/Document"
-	PredicateCycloneDX    = "https://cyclonedx.org/bom"
-	PredicateSLSA         = "https://slsa.dev/provenance/v1"
+	PredicateCosignVuln = "https://cosign.sigstore.dev/attestation/vuln/v1"
+	PredicateVulns      = "https://in-toto.io/attestation/vulns/v0.2"
+	PredicateOpenVEX    = "https://openvex.dev/ns/v0.2.0"
+	PredicateSPDX       = "https://spdx.dev/Document"
+	PredicateCycloneDX  = "https://cyclonedx.org/bom"
+	PredicateSLSA       = "https://slsa.dev/provenance/v1"
 )
 
-// PayloadType is that of a DSSE envelope with an in-toto statement.
-const PayloadType = "application/vnd.in-toto+json"
+// Those that say nothing of vulnerabilities by themselves.
+const (
+	predicateCosignCustom = "https://cosign.sigstore.dev/attestation/v1"
+	predicateCosignSign   = "https://sigstore.dev/cosign/sign/v1"
+)
+
+// inTotoPayload is the type of the payload of a DSSE envelope with a statement.
+const inTotoPayload = "application/vnd.in-toto+json"
 
 func parseEnvelope(text []byte, wraps int) (*Document, error) {
 	var envelope struct {
@@ -41,7 +45,7 @@ func parseEnvelope(text []byte, wraps int) (*Document, error) {
 	if err := decode("DSSE envelope", text, &envelope); err != nil {
 		return nil, err
 	}
-	if envelope.PayloadType != PayloadType {
+	if envelope.PayloadType != inTotoPayload {
 		return &Document{Kind: KindOther, Signed: len(envelope.Signatures) > 0}, nil
 	}
 	payload, err := decodeBase64(envelope.Payload)
@@ -110,7 +114,7 @@ func parsePredicate(kind string, text []byte, wraps int) (*Document, error) {
 		text = inner
 	}
 	switch {
-	case kind == PredicateCosignSign:
+	case kind == predicateCosignSign:
 		return &Document{Kind: KindSignature}, nil
 	case kind == PredicateCosignVuln, versioned("https://in-toto.io/attestation/vulns"):
 		return parseScannerPredicate(text, wraps)
@@ -125,7 +129,7 @@ func parsePredicate(kind string, text []byte, wraps int) (*Document, error) {
 		return parseCycloneDX(text, bytes.HasPrefix(text, []byte("<")))
 	case versioned("https://slsa.dev/provenance"):
 		return parseProvenance(text)
-	case kind == PredicateCosignCustom:
+	case kind == predicateCosignCustom:
 		// Anything may be in it, so what is not understood is no error.
 		if doc, err := parseJSON(text, wraps); err == nil && doc != nil {
 			return doc, nil
