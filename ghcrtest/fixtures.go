@@ -23,9 +23,11 @@ import (
 // it. [NewImage], [NewIndex] and the like make one, [Server.Add] puts it into a
 // server past all checks, and [Image.WriteLayout] writes it to a directory.
 type Image struct {
-	Manifest  *oci.Manifest
-	Blobs     map[oci.Digest][]byte
-	Children  []*Image
+	Manifest *oci.Manifest
+	Blobs    map[oci.Digest][]byte
+	Children []*Image
+	// Referrers are what was attached to it, by [Refer], [Sign], [CosignBundle] and the like.
+	// They go wherever the image goes: attach first, then [Server.Add] it, or add it again.
 	Referrers []*Image
 	Platform  *oci.Platform
 	// Tags of its own besides the one that it is added under, such as cosign's.
@@ -223,7 +225,8 @@ func attestedIndex(children []*Image, attest func(*Image) *Image) *Image {
 	return index
 }
 
-// Refer makes a referrer of an image: an artifact with the image as its subject.
+// Refer attaches an artifact to an image, as one with the image as its subject, and returns
+// the artifact.
 func Refer(subject *Image, artifactType, content string) *Image {
 	r := &Image{Blobs: map[oci.Digest][]byte{}}
 	empty := r.blob(oci.MediaTypeEmpty, []byte("{}"))
@@ -236,8 +239,8 @@ func Refer(subject *Image, artifactType, content string) *Image {
 	return r
 }
 
-// Sign makes a signature as cosign keeps it: an artifact under the tag
-// sha256-<hex>.sig.
+// Sign attaches a signature to an image as cosign keeps it, as an artifact under the tag
+// sha256-<hex>.sig, and returns the artifact.
 func Sign(subject *Image) *Image {
 	s := &Image{Blobs: map[oci.Digest][]byte{}, Tags: []string{oci.DigestTag(subject.Digest()) + ".sig"}}
 	payload := s.blob("application/vnd.dev.cosign.simplesigning.v1+json", marshal(map[string]any{
@@ -319,6 +322,8 @@ func (s *Server) addFallback(repo string, image *Image) error {
 
 // WriteLayout writes the image with all that belongs to it as an OCI image layout,
 // under a tag or, with an empty tag, without a name. The directory is made.
+//
+// Errors: a directory that cannot be written.
 func (i *Image) WriteLayout(dir, tag string) error {
 	blobs := filepath.Join(dir, "blobs", "sha256")
 	if err := os.MkdirAll(blobs, 0o755); err != nil {

@@ -99,8 +99,8 @@ func predicateOf(document []byte) string {
 	return d.PredicateType
 }
 
-// CosignBundle attaches a bundle as cosign 3 and GitHub's action do: as a referrer. The
-// bundle may be anything, as what is pushed is.
+// CosignBundle attaches a bundle to an image as cosign 3 and GitHub's action do, as a
+// referrer, which it returns. The bundle may be anything, as what is pushed is.
 func CosignBundle(subject *Image, bundle []byte) *Image {
 	r := &Image{Blobs: map[oci.Digest][]byte{}}
 	annotations := map[string]string{"dev.sigstore.bundle.content": "dsse-envelope", "org.opencontainers.image.created": "2026-01-02T03:04:05Z"}
@@ -116,14 +116,15 @@ func CosignBundle(subject *Image, bundle []byte) *Image {
 	return r
 }
 
-// CosignTag attaches envelopes as cosign up to version 2 does: as the layers of an image
-// under the tag sha256-<hex>.att. They may be anything, as what is pushed is.
+// CosignTag attaches envelopes to an image as cosign up to version 2 does, as the layers of
+// an artifact under the tag sha256-<hex>.att, which it returns. They may be anything, as
+// what is pushed is.
 func CosignTag(subject *Image, envelopes ...[]byte) *Image {
 	return underTag(subject, ".att", envelopeType, envelopes...)
 }
 
-// CosignSBOM attaches an SBOM as cosign attach sbom does: under the tag
-// sha256-<hex>.sbom. The media type is "text/spdx+json", say.
+// CosignSBOM attaches an SBOM to an image as cosign attach sbom does, as an artifact under
+// the tag sha256-<hex>.sbom, which it returns. The media type is "text/spdx+json", say.
 func CosignSBOM(subject *Image, mediaType string, content []byte) *Image {
 	return underTag(subject, ".sbom", mediaType, content)
 }

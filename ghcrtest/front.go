@@ -167,7 +167,7 @@ type Listener struct {
 }
 
 // Listen serves on a loopback address such as "127.0.0.1:5000", a port of 0 being
-// any that is free. With tls it speaks HTTPS with a certificate for loopback names
+// any that is free. With TLS it speaks HTTPS with a certificate for loopback names
 // and the names of the emulated hosts; [Listener.CA] is what clients must trust.
 //
 // Errors: an address that is in use or not loopback.

@@ -146,13 +146,13 @@ func (m *Manifest) Descriptor() Descriptor {
 
 // Verify checks the bytes against a digest of any algorithm.
 //
-// Errors: [ErrIntegrity].
+// Errors: as for [VerifyManifest].
 func (m *Manifest) Verify(d Digest) error { return VerifyManifest(m.raw, d) }
 
 // VerifyManifest checks the bytes of a manifest against a digest of any algorithm,
 // whether they can be read or not.
 //
-// Errors: [ErrIntegrity].
+// Errors: [ErrIntegrity]; [ErrInvalid] for a malformed digest.
 func VerifyManifest(raw []byte, d Digest) error {
 	if err := d.Validate(); err != nil {
 		return Invalid("%w", err)

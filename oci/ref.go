@@ -81,6 +81,8 @@ func (r ImageRef) With(ref Reference) ImageRef {
 func ParseRef(s string) (ImageRef, error) { return ParseRefDefault(s, DefaultRegistry) }
 
 // ParseRefDefault is [ParseRef] with another default registry.
+//
+// Errors: [ErrInvalid], for a malformed registry too.
 func ParseRefDefault(s, registry string) (ImageRef, error) {
 	fail := func(format string, args ...any) (ImageRef, error) {
 		return ImageRef{}, Invalid("reference %q: %s", s, fmt.Sprintf(format, args...))

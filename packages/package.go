@@ -23,10 +23,11 @@ type ListOptions struct {
 //
 // Errors: [*Error] with reason [WrongToken] where the kind of token can list none
 // (docs/quirks.md#rest-credential-rules), [TooMany], and the other reasons;
-// [*MovingError], beside the rows seen last, for a list that did not come to rest.
+// [*MovingError], beside the rows seen last, for a list that did not come to rest;
+// [oci.ErrInvalid] for what is no visibility.
 func (c *Client) List(ctx context.Context, owner string, opts ListOptions) ([]Package, error) {
 	if opts.Visibility != "" {
-		if _, err := ParseVisibility(string(opts.Visibility)); err != nil {
+		if err := opts.Visibility.check(); err != nil {
 			return nil, err
 		}
 	}
@@ -175,7 +176,7 @@ func (c *Client) Restore(ctx context.Context, owner, name string) error {
 // Errors: [*Error] with reason [NotInAPI], which is [transport.ErrUnsupported], and
 // the other reasons; [oci.ErrInvalid] for what is no visibility.
 func (c *Client) SetVisibility(ctx context.Context, owner, name string, v Visibility) error {
-	if _, err := ParseVisibility(string(v)); err != nil {
+	if err := v.check(); err != nil {
 		return err
 	}
 	s := subject{owner: owner, name: name}

@@ -8,6 +8,10 @@
 // ghcr.io/acme/tools/lint these are "acme" and "tools/lint". A version is a
 // manifest, and its name is the manifest's digest; only its number can be deleted.
 //
+// Besides what a method lists as its errors, each may fail with [oci.ErrInvalid] for what
+// can't be an owner, a package or a number, with [transport.ErrRateLimited], without an
+// answer, and with the context's error.
+//
 // All packages here are container packages.
 package packages
 

@@ -19,15 +19,12 @@ const (
 	Internal Visibility = "internal"
 )
 
-// ParseVisibility reads a visibility.
-//
-// Errors: [oci.ErrInvalid] for any other word.
-func ParseVisibility(s string) (Visibility, error) {
-	switch v := Visibility(s); v {
+func (v Visibility) check() error {
+	switch v {
 	case Public, Private, Internal:
-		return v, nil
+		return nil
 	}
-	return "", oci.Invalid("%q is no visibility: it is public, private or internal", s)
+	return oci.Invalid("%q is no visibility: it is public, private or internal", string(v))
 }
 
 // OwnerKind is what an owner of packages is.

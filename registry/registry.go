@@ -6,6 +6,10 @@
 // whose methods do the work. A [*Repository] is a source and a target of package
 // transfer, which copies whole images.
 //
+// Besides what a method lists as its errors, each may fail with [oci.ErrInvalid] for a
+// malformed tag or digest, and as any exchange may: [transport.ErrUnauthorized],
+// [transport.ErrDenied], [transport.ErrRateLimited], no answer, the context's error.
+//
 // GHCR departs from the specification in many ways; docs/quirks.md lists them,
 // and every rule here that exists for its sake points there.
 package registry

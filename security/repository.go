@@ -3,10 +3,12 @@ package security
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
 
 	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/vuln"
 )
 
 // Repository is what there is to know of a repository for whoever asks about its
@@ -47,7 +49,7 @@ func repositoryPath(name string, rest ...string) (string, error) {
 // repository. It is of the repository's source, not of an image.
 //
 // Errors: a [*vuln.SourceError] that says whether it is switched off, not allowed or
-// not there.
+// not there; [oci.ErrInvalid] for what is no "owner/name".
 func (l *Look) SBOM(ctx context.Context, repository string) ([]byte, error) {
 	at, err := repositoryPath(repository, "/dependency-graph/sbom")
 	if err != nil {
@@ -61,7 +63,7 @@ func (l *Look) SBOM(ctx context.Context, repository string) ([]byte, error) {
 		SBOM json.RawMessage `json:"sbom"`
 	}
 	if err := json.Unmarshal(a.body, &wrapped); err != nil || len(wrapped.SBOM) == 0 {
-		return nil, oci.Invalid("the dependency graph of %s is not what GitHub's API gives", repository)
+		return nil, &vuln.SourceError{Status: vuln.StatusError, Err: fmt.Errorf("the dependency graph of %s is not what GitHub's API gives", repository)}
 	}
 	return wrapped.SBOM, nil
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/llm-dev-ops/ghcr/transport"
 )
 
-// Options configure a [Client].
+// Options configure a [Client]. API and Transport are needed; the rest is not.
 type Options struct {
 	// API is GitHub's API with the login for security data.
 	API *packages.Client

@@ -98,6 +98,9 @@ func (a *ArchiveWriter) PutManifest(ctx context.Context, ref string, m *oci.Mani
 // Commit writes the file aside and renames it into place. The image with this
 // digest is the one that docker load loads and that the name is given to. After an
 // error, what was put is still there for another run.
+//
+// Errors: [oci.ErrInvalid], with [oci.ErrNotFound], for an image that was not put whole;
+// those of writing; the context's.
 func (a *ArchiveWriter) Commit(ctx context.Context, d oci.Digest) error {
 	if err := a.commit(ctx, d); err != nil {
 		return fmt.Errorf("write archive %s: %w", a.file, err)

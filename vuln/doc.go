@@ -10,7 +10,7 @@
 // [Compare] tells two apart, and the Write functions print it.
 //
 //	report, err := vuln.Collect(ctx, sources, target, vuln.Options{})
-//	verdict := vuln.Gate{FailOn: vuln.SeverityHigh}.Check(report)
+//	verdict := vuln.Gate{FailOn: vuln.SeverityHigh}.Check(report, time.Now())
 //
 // A report that no scan was read for is [StateUnavailable]: it has no counts, and
 // no gate calls it clean.

@@ -128,11 +128,12 @@ func (r *VulnerabilityReport) suppress(why func(*Vulnerability) *Suppressed) {
 // ParseIgnore reads an ignore file in the format that its name says: .trivyignore,
 // .trivyignore.yaml, osv-scanner.toml, or else this module's own, a YAML list:
 //
-//   - id: CVE-2026-1234
-//     purl: pkg:deb/debian/openssl
-//     path: usr/lib/**
-//     until: 2026-12-01
-//     reason: not reachable
+//	# one entry for each rule
+//	- id: CVE-2026-1234
+//	  purl: pkg:deb/debian/openssl
+//	  path: usr/lib/**
+//	  until: 2026-12-01
+//	  reason: not reachable
 //
 // A rule needs an id, a purl or a path. What a rule says that is not understood is an
 // error, since a misspelled end would make it last forever.
