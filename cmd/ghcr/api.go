@@ -47,11 +47,7 @@ GitHub documents it; a name with a slash in it is written with %2F.`,
 					return err
 				}
 			}
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			api, err := client.Packages()
+			api, err := a.packages()
 			if err != nil {
 				return err
 			}

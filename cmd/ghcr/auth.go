@@ -183,11 +183,7 @@ func kindName(c transport.Credential) *string {
 
 // inspect asks GitHub about the tokens in use.
 func (a *app) inspect(ctx context.Context) ([]packages.TokenState, error) {
-	client, err := a.client()
-	if err != nil {
-		return nil, err
-	}
-	api, err := client.Packages()
+	api, err := a.packages()
 	if err != nil {
 		return nil, err
 	}

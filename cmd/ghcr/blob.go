@@ -145,16 +145,7 @@ func (a *app) putBlob(ctx context.Context, name, file, mediaType, want string, d
 		return err
 	}
 	ref.Reference = oci.Reference{Digest: d.Digest}
-	return a.print(result{
-		data: struct {
-			Schema    string     `json:"schema"`
-			Ref       string     `json:"ref"`
-			Digest    oci.Digest `json:"digest"`
-			MediaType string     `json:"mediaType"`
-			Size      int64      `json:"size"`
-		}{schema, ref.String(), d.Digest, d.MediaType, d.Size},
-		ids: []string{d.Digest.String()}, text: d.Digest.String() + "\n",
-	})
+	return a.printDigest(ref, d)
 }
 
 func describeFile(name, mediaType string) (oci.Descriptor, error) {

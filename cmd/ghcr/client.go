@@ -12,6 +12,7 @@ import (
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/ghcrtest"
 	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/registry"
 	"github.com/llm-dev-ops/ghcr/transport"
 )
@@ -31,6 +32,15 @@ func (a *app) client(chunkSize ...int64) (*ghcr.Client, error) {
 	client, err := ghcr.New(opts)
 	a.made = client
 	return client, err
+}
+
+// packages is the client of the Packages API that goes with the registry.
+func (a *app) packages() (*packages.Client, error) {
+	client, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	return client.Packages()
 }
 
 // options are those that the flags ask for.

@@ -36,19 +36,24 @@ no such image, or none that this login can see.`,
 			if err != nil {
 				return err
 			}
-			return a.print(result{
-				data: struct {
-					Schema    string     `json:"schema"`
-					Ref       string     `json:"ref"`
-					Digest    oci.Digest `json:"digest"`
-					MediaType string     `json:"mediaType"`
-					Size      int64      `json:"size"`
-				}{schema, ref.String(), d.Digest, d.MediaType, d.Size},
-				ids:  []string{d.Digest.String()},
-				text: d.Digest.String() + "\n",
-			})
+			return a.printDigest(ref, d)
 		},
 	}
 	cmd.Flags().StringVarP(&platform, "platform", "p", "", "of the manifest for this `OS/ARCH`")
 	return cmd
+}
+
+// printDigest prints the digest of what a reference names, and in JSON what else is known
+// of it.
+func (a *app) printDigest(ref oci.ImageRef, d oci.Descriptor) error {
+	return a.print(result{
+		data: struct {
+			Schema    string     `json:"schema"`
+			Ref       string     `json:"ref"`
+			Digest    oci.Digest `json:"digest"`
+			MediaType string     `json:"mediaType"`
+			Size      int64      `json:"size"`
+		}{schema, ref.String(), d.Digest, d.MediaType, d.Size},
+		ids: []string{d.Digest.String()}, text: d.Digest.String() + "\n",
+	})
 }

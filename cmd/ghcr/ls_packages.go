@@ -27,11 +27,7 @@ func (a *app) listPackages(ctx context.Context, owner string, opts registry.TagO
 	if !slices.Contains([]string{"", "name", "created"}, f.sort) {
 		return usage("--sort %s: packages are sorted by name or created", f.sort)
 	}
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
-	api, err := client.Packages()
+	api, err := a.packages()
 	if err != nil {
 		return err
 	}

@@ -334,11 +334,7 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 
 // ownedBy lists an owner's packages, OWNER/NAME each.
 func (a *app) ownedBy(ctx context.Context, owner string) ([]string, error) {
-	client, err := a.client()
-	if err != nil {
-		return nil, err
-	}
-	api, err := client.Packages()
+	api, err := a.packages()
 	if err != nil {
 		return nil, err
 	}

@@ -70,12 +70,9 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 	if err != nil {
 		return err
 	}
-	groups, err := a.byRepository(ctx, given, "ghcr rm --package deletes all of it", f.ignoreMissing)
+	groups, err := a.byRepository(ctx, given, f.changeFlags)
 	if err != nil {
 		return err
-	}
-	if f.undo != "" && len(groups) > 1 {
-		return usage("--undo: one file is for one repository, and these are %d", len(groups))
 	}
 	opts := ghcr.DeleteOptions{AllTags: f.allTags, KeepReferrers: f.keepReferrers, IgnoreMissing: f.ignoreMissing, Undo: f.undo, Wait: f.wait}
 	var plans []*ghcr.DeletePlan
@@ -135,12 +132,12 @@ func partly(done int, failed []error) error {
 }
 
 // byRepository reads references, and puts those of one repository together.
-func (a *app) byRepository(ctx context.Context, given []string, whole string, ignoreMissing bool) ([][]oci.ImageRef, error) {
+func (a *app) byRepository(ctx context.Context, given []string, f changeFlags) ([][]oci.ImageRef, error) {
 	var groups [][]oci.ImageRef
 	at := map[string]int{}
 	for _, s := range given {
 		ref, err := a.image(ctx, s)
-		if ignoreMissing && errors.Is(err, ghcr.ErrNotFound) {
+		if f.ignoreMissing && errors.Is(err, ghcr.ErrNotFound) {
 			// If the package can be seen, so could the version.
 			api, owner, name, apiErr := a.packageOf(ref)
 			if apiErr != nil {
@@ -155,7 +152,7 @@ func (a *app) byRepository(ctx context.Context, given []string, whole string, ig
 			return nil, err
 		}
 		if ref.Reference.IsZero() {
-			return nil, usage("%s names a whole package: add a tag or digest (%s)", s, whole)
+			return nil, usage("%s names a whole package: add a tag or digest (ghcr rm --package deletes all of it)", s)
 		}
 		i, ok := at[ref.Repository()]
 		if !ok {
@@ -164,6 +161,9 @@ func (a *app) byRepository(ctx context.Context, given []string, whole string, ig
 			groups = append(groups, nil)
 		}
 		groups[i] = append(groups[i], ref)
+	}
+	if f.undo != "" && len(groups) > 1 {
+		return nil, usage("--undo: one file is for one repository, and these are %d", len(groups))
 	}
 	return groups, nil
 }

@@ -52,12 +52,9 @@ func (a *app) untag(ctx context.Context, given []string, f changeFlags, wait tim
 	if err != nil {
 		return err
 	}
-	groups, err := a.byRepository(ctx, given, "ghcr rm --package deletes all of it", f.ignoreMissing)
+	groups, err := a.byRepository(ctx, given, f)
 	if err != nil {
 		return err
-	}
-	if f.undo != "" && len(groups) > 1 {
-		return usage("--undo: one file is for one repository, and these are %d", len(groups))
 	}
 	opts := ghcr.UntagOptions{IgnoreMissing: f.ignoreMissing, Undo: f.undo, Wait: wait}
 	var plans []*ghcr.UntagPlan
