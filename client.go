@@ -316,6 +316,10 @@ func (c *Client) nonce() (string, error) {
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]), nil
 }
 
+// Registry returns the host of references that name none, with its port if it has one: that
+// of the packages that [Client.Packages] knows.
+func (c *Client) Registry() string { return c.opts.Registry }
+
 // ParseRef is [oci.ParseRef] with the client's default registry.
 //
 // Errors: [ErrInvalid].

@@ -147,11 +147,7 @@ func (a *app) packageOf(ref oci.ImageRef) (api *packages.Client, owner, name str
 	if err != nil {
 		return nil, "", "", err
 	}
-	home, err := client.ParseRef("x/x")
-	if err != nil {
-		return nil, "", "", err
-	}
-	if ref.Registry != home.Registry {
+	if ref.Registry != client.Registry() {
 		return nil, "", "", fmt.Errorf("%s: only GitHub's registries have packages: %w", ref.Repository(), ghcr.ErrUnsupported)
 	}
 	owner, name, _ = strings.Cut(ref.Name, "/")

@@ -112,14 +112,11 @@ func (d *doctor) examine(given []string) error {
 	if d.api, err = d.client.Packages(); err != nil {
 		return err
 	}
-	home, err := d.client.ParseRef("x/x")
-	if err != nil {
-		return err
+	home := d.client.Registry()
+	if ref.Name != "" && ref.Registry != home {
+		return usage("doctor %s: it is not on %s; --registry says where else GitHub's registry is", given[0], home)
 	}
-	if ref.Name != "" && ref.Registry != home.Registry {
-		return usage("doctor %s: it is not on %s; --registry says where else GitHub's registry is", given[0], home.Registry)
-	}
-	d.lookAtLogin(home.Registry)
+	d.lookAtLogin(home)
 	d.lookAtTokens()
 	if owner != "" {
 		d.lookAtOwner(owner)

@@ -58,11 +58,7 @@ to wait, it says on stderr for what and until when; --max-wait bounds that.`,
 					list = append(list, limitLeft{Host: api.Host(), Credential: t.Source, Resource: "core"})
 				}
 			}
-			ref, err := client.ParseRef("x/x")
-			if err != nil {
-				return err
-			}
-			list = append(list, limitLeft{Host: ref.Registry, Credential: states[0].Source, Resource: "registry"})
+			list = append(list, limitLeft{Host: client.Registry(), Credential: states[0].Source, Resource: "registry"})
 			return errors.Join(a.print(limitsResult(list)), errors.Join(refused...))
 		},
 	}

@@ -260,17 +260,14 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 	if err != nil {
 		return nil, false, err
 	}
-	home, err := client.ParseRef("x/x")
-	if err != nil {
-		return nil, false, err
-	}
+	home := client.Registry()
 	choice := retain.Policy{}
 	exact := map[string]bool{}
 	owners := map[string]bool{}
 	for _, s := range given {
-		not, pattern := "", strings.ToLower(strings.TrimPrefix(s, home.Registry+"/"))
+		not, pattern := "", strings.ToLower(strings.TrimPrefix(s, home+"/"))
 		if rest, ok := strings.CutPrefix(pattern, "!"); ok {
-			not, pattern = "!", strings.TrimPrefix(rest, home.Registry+"/")
+			not, pattern = "!", strings.TrimPrefix(rest, home+"/")
 		}
 		owner, name, slash := strings.Cut(pattern, "/")
 		switch {
@@ -284,8 +281,8 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 			if id != 0 || !ref.Reference.IsZero() {
 				return nil, false, usage("prune %s: name the package alone; which of its versions go, the rules say", s)
 			}
-			if ref.Registry != home.Registry {
-				return nil, false, usage("prune %s: only packages of %s have versions that can be pruned", s, home.Registry)
+			if ref.Registry != home {
+				return nil, false, usage("prune %s: only packages of %s have versions that can be pruned", s, home)
 			}
 			exact[ref.Name] = true
 			choice.Packages = append(choice.Packages, ref.Name)
@@ -322,7 +319,7 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 	}
 	for name, is := range names {
 		if is {
-			refs = append(refs, oci.ImageRef{Registry: home.Registry, Name: name})
+			refs = append(refs, oci.ImageRef{Registry: home, Name: name})
 		}
 	}
 	if len(refs) == 0 {

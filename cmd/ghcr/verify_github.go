@@ -43,11 +43,7 @@ func (a *app) hold(ctx context.Context, image attested, policy attest.Policy) (*
 // onGitHub tells whether GitHub's API may know the image.
 func (a *app) onGitHub(end ghcr.End) bool {
 	client, err := a.client()
-	if err != nil || end.Kind != ghcr.EndRegistry {
-		return false
-	}
-	home, err := client.ParseRef("x/x")
-	return err == nil && home.Registry == end.Ref.Registry
+	return err == nil && end.Kind == ghcr.EndRegistry && client.Registry() == end.Ref.Registry
 }
 
 // githubDocuments reads what GitHub attests of the images that a policy is about. What
