@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"github.com/llm-dev-ops/ghcr/internal/atomicfile"
 )
 
 // documentCache keeps documents that never change by a key: what is attached to
@@ -83,7 +85,7 @@ func (c *documentCache) Put(key string, content []byte) {
 	if z.Close() != nil || os.MkdirAll(c.dir, 0o700) != nil {
 		return
 	}
-	writeAside(c.path(key), packed.Bytes(), false)
+	atomicfile.Write(c.path(key), packed.Bytes(), 0o600, false)
 	c.mu.Lock()
 	c.written += int64(packed.Len())
 	due := !c.swept || c.written > maxDiskDocuments/8

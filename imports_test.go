@@ -26,12 +26,12 @@ var allowedImports = map[string][]string{
 	},
 	"transport": {module + "/oci"},
 	"registry": {
-		module + "/oci", module + "/transport",
+		module + "/oci", module + "/transport", module + "/internal/atomicfile",
 		"github.com/opencontainers/go-digest",
 	},
-	"packages": {module + "/oci", module + "/transport", "golang.org/x/sync/errgroup"},
+	"packages": {module + "/oci", module + "/transport", module + "/internal/atomicfile", "golang.org/x/sync/errgroup"},
 	"transfer": {
-		module + "/oci", module + "/internal/filelock",
+		module + "/oci", module + "/internal/atomicfile", module + "/internal/filelock",
 		"github.com/klauspost/compress/...",
 		"github.com/opencontainers/go-digest",
 		"github.com/opencontainers/image-spec/specs-go/v1",
@@ -63,14 +63,15 @@ var allowedImports = map[string][]string{
 	},
 	"": {
 		module + "/attest", module + "/oci", module + "/packages", module + "/registry", module + "/retain", module + "/security",
-		module + "/transfer", module + "/transport", module + "/vuln", module + "/internal/filelock",
+		module + "/transfer", module + "/transport", module + "/vuln", module + "/internal/atomicfile", module + "/internal/filelock",
 		"golang.org/x/sync/errgroup",
 		"oras.land/oras-go/v2/registry/remote/auth",
 		"oras.land/oras-go/v2/registry/remote/credentials",
 	},
-	"cmd/ghcr":          {"..."},
-	"bench":             {"..."},
-	"internal/filelock": {},
+	"cmd/ghcr":            {"..."},
+	"bench":               {"..."},
+	"internal/atomicfile": {},
+	"internal/filelock":   {},
 	// The Sigstore of tests.
 	"internal/sigstoretest": {"github.com/digitorus/timestamp"},
 	// What .ci/memory measures with.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/llm-dev-ops/ghcr/internal/atomicfile"
 	"github.com/llm-dev-ops/ghcr/oci"
 )
 
@@ -77,7 +78,7 @@ func (c *manifestCache) put(d oci.Digest, m *oci.Manifest) {
 	}
 	path := c.path(d)
 	c.makeRoom(filepath.Dir(path))
-	writeAside(path, append([]byte(m.MediaType+"\n"), m.Bytes()...), false)
+	atomicfile.Write(path, append([]byte(m.MediaType+"\n"), m.Bytes()...), 0o600, false)
 }
 
 // fetched tells how many manifests were put, and so how many downloads were counted.
@@ -117,27 +118,4 @@ func (c *manifestCache) makeRoom(dir string) {
 		}
 	}
 	c.counts[dir] = n + 1
-}
-
-// writeAside writes a file under another name and gives it its own when it is whole,
-// readable by the user alone. With durable it outlives a crash of the machine.
-func writeAside(path string, data []byte, durable bool) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil && durable {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

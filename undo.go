@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/llm-dev-ops/ghcr/internal/atomicfile"
 	"github.com/llm-dev-ops/ghcr/oci"
 )
 
@@ -165,7 +166,7 @@ func (s *subject) writeUndo(path string, u *Undo) (string, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return "", fmt.Errorf("write %s: %w: it may be needed", path, fs.ErrExist)
 	}
-	return path, writeAside(path, append(data, '\n'), true)
+	return path, atomicfile.Write(path, append(data, '\n'), 0o600, true)
 }
 
 // undoPath is where a new file goes that is to be kept as long as it can help; empty if

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/llm-dev-ops/ghcr/internal/atomicfile"
 	"github.com/llm-dev-ops/ghcr/transport"
 	"github.com/llm-dev-ops/ghcr/vuln"
 )
@@ -63,7 +64,7 @@ func (a *absence) remember(key string, absent, forOthers bool) {
 	until := time.Now().Add(absentFor)
 	a.until[key] = until
 	if forOthers && a.dir != "" && os.MkdirAll(a.dir, 0o700) == nil {
-		writeAside(a.path(key), []byte(until.UTC().Format(time.RFC3339)+"\n"), false)
+		atomicfile.Write(a.path(key), []byte(until.UTC().Format(time.RFC3339)+"\n"), 0o600, false)
 	}
 }
 

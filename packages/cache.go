@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/llm-dev-ops/ghcr/internal/atomicfile"
 )
 
 // cache keeps answers in a directory, one file each, with the ETags that GitHub gave
@@ -126,7 +128,7 @@ func (c *cache) secret() []byte {
 	if err != nil || len(salt) != saltSize {
 		salt = make([]byte, saltSize)
 		rand.Read(salt)
-		if !c.write(path, salt) {
+		if atomicfile.Write(path, salt, 0o600, false) != nil {
 			return nil
 		}
 		// Another process may have been faster or slower; what is there now counts.
@@ -168,7 +170,7 @@ func (c *cache) store(k kept) {
 	z.Write(line)
 	z.Write([]byte("\n"))
 	z.Write(k.body)
-	if z.Close() != nil || int64(data.Len()) > c.size/4 || !c.write(k.file, data.Bytes()) {
+	if z.Close() != nil || int64(data.Len()) > c.size/4 || atomicfile.Write(k.file, data.Bytes(), 0o600, false) != nil {
 		return
 	}
 	c.mu.Lock()
@@ -181,21 +183,6 @@ func (c *cache) store(k kept) {
 	if due {
 		c.sweep()
 	}
-}
-
-// write puts a file in place whole. Files are the user's alone, as CreateTemp makes
-// them.
-func (c *cache) write(path string, data []byte) bool {
-	aside, err := os.CreateTemp(c.dir, ".new-*")
-	if err != nil {
-		return false
-	}
-	_, err = aside.Write(data)
-	if closeErr := aside.Close(); err != nil || closeErr != nil || os.Rename(aside.Name(), path) != nil {
-		os.Remove(aside.Name())
-		return false
-	}
-	return true
 }
 
 // used notes that an answer was of use, for when there is no room.
@@ -223,7 +210,7 @@ func (c *cache) sweep() {
 		info, err := e.Info()
 		switch {
 		case err != nil || !info.Mode().IsRegular() || e.Name() == saltFile:
-		case strings.HasPrefix(e.Name(), ".new-"):
+		case strings.HasPrefix(e.Name(), atomicfile.Prefix):
 			if time.Since(info.ModTime()) > abandoned {
 				os.Remove(filepath.Join(c.dir, e.Name()))
 			}

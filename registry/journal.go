@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/llm-dev-ops/ghcr/internal/atomicfile"
 	"github.com/llm-dev-ops/ghcr/oci"
 )
 
@@ -55,14 +56,7 @@ func (j *Journal) remember(u *upload) {
 	if err != nil || os.MkdirAll(j.dir, 0o700) != nil {
 		return
 	}
-	aside, err := os.CreateTemp(j.dir, ".session-*")
-	if err != nil {
-		return
-	}
-	_, err = aside.Write(data)
-	if closeErr := aside.Close(); err != nil || closeErr != nil || os.Rename(aside.Name(), j.path(u)) != nil {
-		os.Remove(aside.Name())
-	}
+	atomicfile.Write(j.path(u), data, 0o600, false)
 }
 
 func (j *Journal) recall(u *upload) *url.URL {

@@ -15,6 +15,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/llm-dev-ops/ghcr/internal/atomicfile"
 	"github.com/llm-dev-ops/ghcr/oci"
 )
 
@@ -96,7 +97,7 @@ func CreateLayout(dir string) (*Layout, error) {
 		return nil, err
 	}
 	// The file by which a layout is known comes last.
-	if err := writeAside(filepath.Join(dir, v1.ImageLayoutFile), header); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, v1.ImageLayoutFile), header, 0o644, true); err != nil {
 		return nil, err
 	}
 	return OpenLayout(dir)
@@ -134,29 +135,7 @@ func (l *Layout) write(index *layoutIndex) error {
 	if err != nil {
 		return err
 	}
-	return writeAside(filepath.Join(l.dir, v1.ImageIndexFile), data)
-}
-
-// writeAside writes a file so that readers see the old or the new one, whole.
-func writeAside(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.Write(filepath.Join(l.dir, v1.ImageIndexFile), data, 0o644, true)
 }
 
 // blobPath is where content with this digest is. Every digest is checked before,

@@ -10,6 +10,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/llm-dev-ops/ghcr/internal/atomicfile"
 	"github.com/llm-dev-ops/ghcr/oci"
 )
 
@@ -77,7 +78,7 @@ func (l *Layout) PutManifest(ctx context.Context, ref string, m *oci.Manifest) e
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return l.in(err)
 		}
-		if err := writeAside(path, m.Bytes()); err != nil {
+		if err := atomicfile.Write(path, m.Bytes(), 0o644, true); err != nil {
 			return l.in(err)
 		}
 	}
