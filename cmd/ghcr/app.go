@@ -29,17 +29,18 @@ type app struct {
 
 	network http.RoundTripper // nil is the real one
 
-	made     *ghcr.Client
-	logins   *ghcr.Logins
-	sim      *ghcrtest.Server
-	tape     *taping
-	lent     bool // the cassette is another run's, which closes it
-	emulated bool // what it speaks to is an emulator of its own
-	ran      bool // the command itself was reached
-	untaped  bool // no cassette of the environment, since it may be what is worked on
-	count    requestCount
-	tables   bool // print as on a terminal wherever stdout leads
-	asks     bool // ask as on a terminal wherever stdin comes from
+	made      *ghcr.Client
+	logins    *ghcr.Logins
+	sim       *ghcrtest.Server
+	tape      *taping
+	chunkSize int64 // of uploads, for the client that is made next
+	lent      bool  // the cassette is another run's, which closes it
+	emulated  bool  // what it speaks to is an emulator of its own
+	ran       bool  // the command itself was reached
+	untaped   bool  // no cassette of the environment, since it may be what is worked on
+	count     requestCount
+	tables    bool // print as on a terminal wherever stdout leads
+	asks      bool // ask as on a terminal wherever stdin comes from
 }
 
 // flags are those that every command has.

@@ -97,13 +97,9 @@ func (a *app) blobPutCommand() *cobra.Command {
 already is not sent; an upload that was cut off goes on where it ended.`,
 		Example: "  ghcr blob put acme/app layer.tar.gz",
 		Args:    args(cobra.ExactArgs(2)),
-		RunE: func(cmd *cobra.Command, given []string) error {
+		RunE: func(cmd *cobra.Command, given []string) (err error) {
 			f := copyFlags{chunkSize: chunk}
-			size, err := f.chunk()
-			if err != nil {
-				return err
-			}
-			if _, err := a.client(size); err != nil {
+			if a.chunkSize, err = f.chunk(); err != nil {
 				return err
 			}
 			return a.putBlob(cmd.Context(), given[0], given[1], mediaType, want, dryRun)

@@ -18,16 +18,13 @@ import (
 )
 
 // client makes the client that the flags ask for.
-func (a *app) client(chunkSize ...int64) (*ghcr.Client, error) {
+func (a *app) client() (*ghcr.Client, error) {
 	if a.made != nil {
 		return a.made, nil
 	}
 	opts, err := a.options()
 	if err != nil {
 		return nil, err
-	}
-	if len(chunkSize) > 0 {
-		opts.ChunkSize = chunkSize[0]
 	}
 	client, err := ghcr.New(opts)
 	a.made = client
@@ -50,6 +47,7 @@ func (a *app) options() (ghcr.Options, error) {
 		Registry:  host,
 		API:       cmp.Or(a.flags.api, a.getenv("GHCR_API_URL")),
 		PlainHTTP: a.flags.plainHTTP,
+		ChunkSize: a.chunkSize,
 		UserAgent: "ghcr/" + version(),
 		CacheDir:  a.cacheDir(),
 		Base:      a.network,
@@ -193,8 +191,8 @@ func (a *app) noteFolding(s string, ref oci.ImageRef) {
 }
 
 // end reads one end of a copy.
-func (a *app) end(s string, chunkSize int64) (ghcr.End, error) {
-	client, err := a.client(chunkSize)
+func (a *app) end(s string) (ghcr.End, error) {
+	client, err := a.client()
 	if err != nil {
 		return ghcr.End{}, err
 	}

@@ -198,15 +198,14 @@ func (a *app) copy(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err != nil {
 		return err
 	}
-	chunk, err := f.chunk()
+	if a.chunkSize, err = f.chunk(); err != nil {
+		return err
+	}
+	src, err := a.end(from)
 	if err != nil {
 		return err
 	}
-	src, err := a.end(from, chunk)
-	if err != nil {
-		return err
-	}
-	dst, err := a.end(to, chunk)
+	dst, err := a.end(to)
 	if err != nil {
 		return err
 	}
@@ -263,11 +262,10 @@ func (a *app) copyAll(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err != nil {
 		return err
 	}
-	chunk, err := f.chunk()
-	if err != nil {
+	if a.chunkSize, err = f.chunk(); err != nil {
 		return err
 	}
-	client, err := a.client(chunk)
+	client, err := a.client()
 	if err != nil {
 		return err
 	}
@@ -334,7 +332,7 @@ for byte, so the digest stays what it is.`,
 		Example: "  ghcr tag acme/app:v1.2.3 v1.2 v1 latest",
 		Args:    args(cobra.MinimumNArgs(2)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			src, err := a.end(given[0], 0)
+			src, err := a.end(given[0])
 			if err != nil {
 				return err
 			}

@@ -213,7 +213,7 @@ with its digest, which stands for all of it.`,
 
 // tapeRef reads where in a registry a cassette is, or is to be.
 func (a *app) tapeRef(s string) (ghcr.End, error) {
-	end, err := a.end(s, 0)
+	end, err := a.end(s)
 	if err == nil && end.Kind != ghcr.EndRegistry {
 		err = usage("%q is no reference in a registry; a cassette that is a directory can be copied like any other", s)
 	}
