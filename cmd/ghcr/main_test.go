@@ -274,7 +274,7 @@ func TestExamplesRun(t *testing.T) {
 	// What cannot run here: it serves for ever, needs a network or a shell, reads a file
 	// that the image lacks, names a blob or a version that nobody has, or wants a signature
 	// (verify.txtar has those).
-	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "#1234", "--key cosign.pub", "--trusted-root"}
+	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "docker load", "#1234", "--key cosign.pub", "--trusted-root"}
 	ran := 0
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
@@ -311,6 +311,21 @@ func containsAny(s string, words []string) bool {
 		}
 	}
 	return false
+}
+
+// TestColumns: the heading stands above its column whatever rows leave out, and what is
+// last may be long without pushing anything aside.
+func TestColumns(t *testing.T) {
+	var out strings.Builder
+	printColumns(&out, [][]string{{"OUTCOME", "DIGEST", "TAGS", "WHY"}, {"done", "0123456789ab", "", ""}, {"done", "0123456789ab", "größe"}, {"failed", "", "x", "because"}, {"a last cell that is long"}, {}})
+	want := "OUTCOME  DIGEST        TAGS  WHY\n" +
+		"done     0123456789ab\n" +
+		"done     0123456789ab  größe\n" +
+		"failed                 x     because\n" +
+		"a last cell that is long\n\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
 }
 
 func TestSize(t *testing.T) {
