@@ -30,7 +30,7 @@ has it, symbolic links followed. Layers are read only as far as needed.`,
 		Example: "  ghcr cat acme/app:v1 /etc/os-release",
 		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			repo, ref, err := a.repository(given[0], false)
+			repo, ref, err := a.source(cmd.Context(), given[0])
 			if err != nil {
 				return err
 			}

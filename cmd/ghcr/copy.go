@@ -86,10 +86,10 @@ func (a *app) pushCommand() *cobra.Command {
 		Use:   "push SRC REF",
 		Short: "Push an OCI layout or docker-archive to a registry",
 		Long: `Push an image from an OCI image layout (oci:DIR[:TAG]) or an archive of docker save
-(docker-archive:FILE) to a registry. Prints the image with its digest. What the
-registry has is not sent again, and a push that was cut off goes on where it
+(docker-archive:FILE, or - for stdin) to a registry. Prints the image with its digest.
+What the registry has is not sent again, and a push that was cut off goes on where it
 ended.`,
-		Example: "  ghcr push oci:build acme/app:v1\n  ghcr push docker-archive:app.tar acme/app:v1 --no-clobber",
+		Example: "  ghcr push oci:build acme/app:v1\n  ghcr push docker-archive:app.tar acme/app:v1 --no-clobber\n  docker save app | ghcr push - acme/app:v1",
 		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if !isLocal(given[0]) {
@@ -111,10 +111,10 @@ func (a *app) pullCommand() *cobra.Command {
 		Use:   "pull REF DST",
 		Short: "Pull an image into an OCI layout or docker-archive",
 		Long: `Pull an image from a registry into an OCI image layout (oci:DIR[:TAG]), which keeps
-every digest, or into a file that docker load reads (docker-archive:FILE). Prints
-the image with its digest. Nothing has its name before its digest holds, and a
-pull that was cut off goes on where it ended.`,
-		Example: "  ghcr pull acme/app:v1 oci:build\n  ghcr pull acme/app:v1 docker-archive:app.tar -p linux/arm64",
+every digest, or into a file that docker load reads (docker-archive:FILE, or - for
+stdout). Prints the image with its digest. Nothing has its name before its digest holds,
+and a pull that was cut off goes on where it ended.`,
+		Example: "  ghcr pull acme/app:v1 oci:build\n  ghcr pull acme/app:v1 docker-archive:app.tar -p linux/arm64\n  ghcr pull acme/app:v1 - | docker load",
 		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if isLocal(given[0]) {
@@ -158,7 +158,7 @@ repositories, and every tag is copied.`,
 
 func isLocal(s string) bool {
 	scheme, _, ok := strings.Cut(s, ":")
-	return ok && slices.Contains([]string{"oci", "docker-archive", "tar"}, scheme)
+	return s == "-" || ok && slices.Contains([]string{"oci", "docker-archive", "tar"}, scheme)
 }
 
 // moved is what push, pull and cp print.
@@ -202,7 +202,7 @@ func (a *app) copy(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err != nil {
 		return err
 	}
-	src, err := a.end(from, chunk)
+	src, err := a.sourceEnd(cmd.Context(), from, chunk)
 	if err != nil {
 		return err
 	}
@@ -214,10 +214,23 @@ func (a *app) copy(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err != nil {
 		return err
 	}
-	done, err := a.transfer(cmd, src, dst, opts, policy)
+	named := dst
+	through, err := a.pipe(&src, &dst, f.dryRun)
 	if err != nil {
 		return err
 	}
+	done, err := a.transfer(cmd, src, dst, opts, policy)
+	if err = errors.Join(err, through.close(err == nil)); err != nil {
+		return err
+	}
+	if through.out != nil {
+		if a.flags.quiet {
+			return nil
+		}
+		fmt.Fprintf(a.stderr, "ghcr: %s\n", done.Digest)
+		return nil
+	}
+	done.Ref = placed(named, done.Digest)
 	return a.print(result{data: done, ids: []string{done.Digest.String()}, text: done.Ref + "\n"})
 }
 
@@ -334,7 +347,7 @@ for byte, so the digest stays what it is.`,
 		Example: "  ghcr tag acme/app:v1.2.3 v1.2 v1 latest",
 		Args:    args(cobra.MinimumNArgs(2)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			src, err := a.end(given[0], 0)
+			src, err := a.sourceEnd(cmd.Context(), given[0], 0)
 			if err != nil {
 				return err
 			}
