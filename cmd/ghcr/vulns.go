@@ -161,7 +161,7 @@ func (a *app) vulnsCommand() *cobra.Command {
 all packages of an owner. GitHub does not scan images, and this scans none: it reads what
 scanners attested of the image in the registry and at GitHub, uploaded to code scanning,
 and what Dependabot says, and tells of each finding where it is from and how surely it is
-about the image. ghcr help vulns explains sources and formats.
+about the image. ghcr help vulnerabilities explains sources and formats.
 
 What nobody has looked at is "not scanned", never clean: a report that is not complete says
 what is missing. With --fail-on and its like the exit code is
