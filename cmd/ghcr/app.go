@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -60,6 +59,12 @@ type flags struct {
 	template  string
 }
 
+// What --progress and --color take.
+var (
+	progressForms = []string{"auto", "bar", "plain", "none", "json"}
+	colorForms    = []string{"auto", "always", "never"}
+)
+
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ghcr",
@@ -104,6 +109,8 @@ whose state is kept in DIR: no account and no network.`,
 	f.Lookup("json").NoOptDefVal = allFields
 	f.StringVar(&a.flags.jq, "jq", "", "print what this jq `EXPRESSION` makes of the JSON")
 	f.StringVar(&a.flags.template, "template", "", "print what this Go `TEMPLATE` makes of the JSON")
+	choices(root, "progress", progressForms...)
+	choices(root, "color", colorForms...)
 	for _, group := range []struct {
 		title    string
 		commands []*cobra.Command
@@ -232,8 +239,8 @@ func (f *flags) check() error {
 		return usage("--max-wait %s: must not be negative", f.maxWait)
 	}
 	return errors.Join(
-		oneOf("progress", f.progress, "auto", "bar", "plain", "none", "json"),
-		oneOf("color", f.color, "auto", "always", "never"),
+		oneOf("progress", f.progress, progressForms...),
+		oneOf("color", f.color, colorForms...),
 	)
 }
 
@@ -242,28 +249,4 @@ func version() string {
 		return info.Main.Version
 	}
 	return "(devel)"
-}
-
-// completeTags offers the tags of the repository that is being typed.
-func (a *app) completeTags(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	name, _, ok := strings.Cut(typed, ":")
-	if !ok {
-		return nil, cobra.ShellCompDirectiveNoSpace
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-	defer cancel()
-	// What is asked here is no part of what is to be recorded.
-	a.flags.record, a.flags.replay, a.untaped = "", "", true
-	repo, _, err := a.repository(name, true)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	tags, err := repo.TagNames(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	for i, tag := range tags {
-		tags[i] = name + ":" + tag
-	}
-	return tags, cobra.ShellCompDirectiveNoFileComp
 }

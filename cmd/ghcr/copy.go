@@ -90,7 +90,7 @@ func (a *app) pushCommand() *cobra.Command {
 What the registry has is not sent again, and a push that was cut off goes on where it
 ended.`,
 		Example: "  ghcr push oci:build acme/app:v1\n  ghcr push docker-archive:app.tar acme/app:v1 --no-clobber\n  docker save app | ghcr push - acme/app:v1",
-		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeTags,
+		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeAt(1),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if !isLocal(given[0]) {
 				return usage("push: %q is no oci:DIR or docker-archive:FILE; between registries use ghcr cp", given[0])
@@ -115,7 +115,7 @@ every digest, or into a file that docker load reads (docker-archive:FILE, or - f
 stdout). Prints the image with its digest. Nothing has its name before its digest holds,
 and a pull that was cut off goes on where it ended.`,
 		Example: "  ghcr pull acme/app:v1 oci:build\n  ghcr pull acme/app:v1 docker-archive:app.tar -p linux/arm64\n  ghcr pull acme/app:v1 - | docker load",
-		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeTags,
+		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeAt(0),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if isLocal(given[0]) {
 				return usage("pull: %q is no reference in a registry; between files use ghcr cp", given[0])
@@ -302,7 +302,7 @@ func (a *app) copyAll(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err != nil {
 		return err
 	}
-	var all []moved
+	all := []moved{}
 	var failed []error
 	for tag, err := range repo.Tags(cmd.Context(), registry.TagOptions{Match: f.match}) {
 		if err != nil {
@@ -331,6 +331,9 @@ func (a *app) copyAll(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err := a.print(r); err != nil {
 		return err
 	}
+	if len(all)+len(failed) == 0 {
+		fmt.Fprintln(a.stderr, "ghcr: note: there is no such tag, so nothing was copied")
+	}
 	if len(failed) > 0 {
 		return errors.Join(append([]error{fmt.Errorf("%s of %d not copied: %w", plural(len(failed), "tag"), len(failed)+len(all), errPartly)}, failed...)...)
 	}
@@ -345,7 +348,7 @@ func (a *app) tagCommand() *cobra.Command {
 		Long: `Put further tags on an image, in the same repository. The manifest is put again byte
 for byte, so the digest stays what it is.`,
 		Example: "  ghcr tag acme/app:v1.2.3 v1.2 v1 latest",
-		Args:    args(cobra.MinimumNArgs(2)), ValidArgsFunction: a.completeTags,
+		Args:    args(cobra.MinimumNArgs(2)), ValidArgsFunction: a.completeAt(0),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			src, err := a.sourceEnd(cmd.Context(), given[0], 0)
 			if err != nil {

@@ -32,6 +32,17 @@ func helpCommand() *cobra.Command {
 		Use:     "help [COMMAND | TOPIC]",
 		Short:   "Explain a command or a topic",
 		Example: "  ghcr help references",
+		ValidArgsFunction: func(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
+			about, rest, err := cmd.Root().Find(given)
+			if err != nil || len(rest) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var names []string
+			for _, sub := range about.Commands() {
+				names = append(names, sub.Name()+"\t"+sub.Short)
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, given []string) error {
 			about, rest, err := cmd.Root().Find(given)
 			if err != nil {

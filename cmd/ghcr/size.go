@@ -75,6 +75,7 @@ and how much of it no other image has: what is unique goes when the image is del
 		},
 	}
 	cmd.Flags().StringVar(&by, "by", "platform", "platform or layer")
+	choices(cmd, "by", "platform", "layer")
 	return cmd
 }
 

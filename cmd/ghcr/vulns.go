@@ -199,6 +199,7 @@ what is missing. With --fail-on and its like the exit code is
 	f.add(flags)
 	g.add(flags)
 	p.add(flags)
+	choices(cmd, "format", vulnsFormats...)
 	flags.BoolVar(&f.untagged, "untagged", false, "of a package, also images that have no tag")
 	cmd.AddCommand(a.vulnsDiffCommand(), a.vulnsWhereCommand(), a.vulnsAttachCommand())
 	return cmd
