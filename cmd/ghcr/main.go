@@ -46,6 +46,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	defer stop()
 	out := &results{out: a.stdout, gone: stop}
 	a.stdout = out
+	a.stdin = &input{ctx: working, in: a.stdin}
 	root := a.root()
 	root.SetArgs(args)
 	err := a.closeTape(ctx, root.ExecuteContext(working))

@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/term"
-
 	ghcr "github.com/llm-dev-ops/ghcr"
 )
 
@@ -34,7 +32,7 @@ func (a *app) pipe(src, dst *ghcr.End, dryRun bool) (*piped, error) {
 		return nil, usage("stdout is for the archive: leave out --json, --jq and --template, or write a file")
 	case writes && a.isTerminal(a.stdout):
 		return nil, usage("an archive is nothing for a terminal: send stdout to a file or to docker load")
-	case reads && isTerminalInput(a.stdin):
+	case reads && terminal(a.stdin) != nil:
 		return nil, usage("stdin is a terminal: send an archive to it, as docker save does")
 	}
 	var err error
@@ -55,11 +53,6 @@ func (a *app) pipe(src, dst *ghcr.End, dryRun bool) (*piped, error) {
 		p.out = a.stdout
 	}
 	return p, nil
-}
-
-func isTerminalInput(r io.Reader) bool {
-	f, ok := r.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func spool(name string, r io.Reader) error {
