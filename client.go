@@ -252,6 +252,9 @@ func apiOf(opts Options) (*url.URL, error) {
 	default:
 		return nil, nil
 	}
+	if strings.Contains(address, "@") { // not shown, since it may be a secret
+		return nil, oci.Invalid("the address of an API has no login in it: leave out what is before the @")
+	}
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
 		return nil, oci.Invalid("malformed address of an API: %q", address)

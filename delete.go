@@ -256,8 +256,7 @@ func (p *DeletePlan) fill(v *view, r oci.Removal, roots []oci.Digest) (settled b
 		p.refuse(e)
 	}
 	if s := p.subject; s.api != nil && left == 0 && len(v.tags) > 0 {
-		last := p.Items[len(p.Items)-1]
-		p.refuse(&packages.Error{Reason: packages.LastTagged, Op: "delete version", Owner: s.owner, Package: s.name, Version: last.Version})
+		p.refuse(&packages.Error{Reason: packages.LastTagged, Op: "delete from", Owner: s.owner, Package: s.name})
 	}
 	return settled
 }

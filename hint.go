@@ -107,6 +107,8 @@ func exchangeHint(e *transport.Error) string {
 		return "the token lacks a scope: a classic token needs write:packages to push and read:packages to pull"
 	case strings.Contains(text, "cannot be authenticated"):
 		return fmt.Sprintf("the token from %s is expired or revoked", origin(e))
+	case (errors.Is(e, ErrUnauthorized) || errors.Is(e, ErrDenied)) && isWrite(e):
+		return fmt.Sprintf("to push takes a classic token with write:packages and, where the package is there already, the role Write on it. You are %s", who(e))
 	case errors.Is(e, ErrUnauthorized), errors.Is(e, ErrDenied):
 		return fmt.Sprintf("it does not exist, or it is private and this login can't see it. You are %s", who(e))
 	case errors.Is(e, ErrNotFound) && e.Method != http.MethodDelete:
@@ -118,6 +120,11 @@ func exchangeHint(e *transport.Error) string {
 	return ""
 }
 
+// isWrite tells whether a push was refused, or a token for one.
+func isWrite(e *transport.Error) bool {
+	return strings.HasPrefix(e.Op, "put ") || e.Op == "start upload" || e.Op == "end upload"
+}
+
 func origin(e *transport.Error) string {
 	if e.Credential == "" {
 		return "this login"
@@ -127,7 +134,7 @@ func origin(e *transport.Error) string {
 
 func who(e *transport.Error) string {
 	if e.Credential == "" || e.Credential == "anonymous" {
-		return "anonymous: set GHCR_TOKEN, or log in with docker login"
+		return "anonymous: set GHCR_TOKEN, or log in with ghcr auth login"
 	}
 	return "logged in with the token from " + e.Credential
 }

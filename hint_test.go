@@ -3,11 +3,13 @@ package ghcr_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/transport"
 )
 
 // TestHintOfEachRefusal: what the client itself refuses comes with what to do instead.
@@ -32,6 +34,21 @@ func TestHintOfEachRefusal(t *testing.T) {
 		}
 		if !errors.Is(err, ghcr.ErrConflict) {
 			t.Errorf("%v is no conflict", err)
+		}
+	}
+}
+
+// TestHintOfARefusedPush: whoever may not push is told what it takes, and not that there is
+// nothing to see.
+func TestHintOfARefusedPush(t *testing.T) {
+	t.Parallel()
+	for op, want := range map[string]string{
+		"start upload": "write:packages", "put manifest": "write:packages", "put chunk": "write:packages", "end upload": "write:packages",
+		"get manifest": "can't see it", "list tags": "can't see it",
+	} {
+		hint := ghcr.Hint(&transport.Error{Op: op, Status: http.StatusForbidden})
+		if !strings.Contains(hint, want) || !strings.Contains(hint, "ghcr auth login") {
+			t.Errorf("%s: hint %q, want %q and how to log in", op, hint, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/llm-dev-ops/ghcr/attest"
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -42,7 +43,11 @@ type VulnOptions struct {
 func (o VulnOptions) check() error {
 	for _, name := range o.Sources {
 		if !slices.Contains(vuln.SourceNames, name) {
-			return oci.Invalid("there is no source %q: they are %v", name, vuln.SourceNames)
+			names := make([]string, len(vuln.SourceNames))
+			for i, known := range vuln.SourceNames {
+				names[i] = string(known)
+			}
+			return oci.Invalid("there is no source %q: they are %s", name, strings.Join(names, ", "))
 		}
 	}
 	for _, name := range o.Enrich {

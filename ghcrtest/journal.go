@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -72,9 +73,15 @@ type journal struct {
 	lock *os.File
 }
 
+// journalFile is the journal's name in its directory.
+const journalFile = "journal.ndjson"
+
 // openJournal locks a directory for this process and reads what is there.
 func openJournal(dir string, replay func(event) error) (*journal, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
@@ -86,7 +93,7 @@ func openJournal(dir string, replay func(event) error) (*journal, error) {
 		return nil, fmt.Errorf("emulator state in %s: another process is using it: %w", dir, err)
 	}
 	j := &journal{lock: lock}
-	path := filepath.Join(dir, "journal.ndjson")
+	path := filepath.Join(dir, journalFile)
 	whole, err := readJournal(path, replay)
 	if err == nil {
 		j.file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
@@ -100,6 +107,25 @@ func openJournal(dir string, replay func(event) error) (*journal, error) {
 		return nil, fmt.Errorf("emulator state in %s: %w", dir, err)
 	}
 	return j, nil
+}
+
+// checkDir refuses a directory that holds something else: an image layout, say, whose
+// name was given in the place of the emulator's.
+func checkDir(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, journalFile)); err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		// What another process that begins just now has made, and what programs keep beside.
+		if !slices.Contains([]string{"lock", "blobs", "uploads", "cache", "login"}, e.Name()) {
+			return oci.Invalid("the directory %s holds other things, such as %s; choose an empty one", dir, e.Name())
+		}
+	}
+	return nil
 }
 
 // readJournal returns the length of the part that is whole.
@@ -151,7 +177,7 @@ func (j *journal) begin(e event) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(filepath.Dir(j.lock.Name()), "journal.ndjson")
+	path := filepath.Join(filepath.Dir(j.lock.Name()), journalFile)
 	if err := os.WriteFile(path+".new", append(line, '\n'), 0o644); err != nil {
 		os.Remove(path + ".new")
 		return err

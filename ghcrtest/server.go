@@ -47,8 +47,9 @@ const (
 type Options struct {
 	// Quirks is how the server behaves; nil is [GHCR].
 	Quirks *Quirks
-	// Dir keeps all state in a directory, for one process at a time. Empty keeps it
-	// in memory, and content of a megabyte and more in temporary files.
+	// Dir keeps all state in a directory, for one process at a time. It must hold
+	// nothing else. Empty keeps it in memory, and content of a megabyte and more in
+	// temporary files.
 	Dir string
 	// Accounts are who may log in. None is one account with [Token].
 	Accounts []Account
@@ -117,7 +118,7 @@ type Server struct {
 // [Server.Handler].
 //
 // Errors: [oci.ErrInvalid] for accounts, owners, packages or repositories that make no sense; a
-// directory that cannot be used, or is in use.
+// directory that cannot be used, is in use, or holds other things.
 func New(opts Options) (*Server, error) {
 	if err := opts.check(); err != nil {
 		return nil, err

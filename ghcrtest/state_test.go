@@ -189,6 +189,25 @@ func TestTornJournal(t *testing.T) {
 	})
 }
 
+// TestDirectoryOfSomethingElse: an image layout, say, is not taken for state, and nothing is
+// put into it.
+func TestDirectoryOfSomethingElse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := ghcrtest.NewImage("linux/amd64").WriteLayout(dir, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ghcrtest.New(ghcrtest.Options{Dir: dir})
+	if !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "index.json") {
+		t.Errorf("got %v", err)
+	}
+	for _, name := range []string{"lock", "journal.ndjson", "uploads"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); !os.IsNotExist(err) {
+			t.Errorf("%s was put into the layout: %v", name, err)
+		}
+	}
+}
+
 // TestDigests: blobs and manifests are kept under the digest that was asked for.
 func TestDigests(t *testing.T) {
 	t.Parallel()

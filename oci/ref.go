@@ -90,6 +90,13 @@ func ParseRefDefault(s, registry string) (ImageRef, error) {
 	if s == "" {
 		return fail("empty; write OWNER/IMAGE[:TAG][@DIGEST]")
 	}
+	if at := strings.LastIndexByte(s, '@'); at >= 0 && strings.Contains(s[at:], "/") {
+		// Not shown, since it may be a secret.
+		return ImageRef{}, Invalid("a reference has no login in it: leave out what is before the @, and log in apart from it")
+	}
+	if scheme, _, ok := strings.Cut(s, "://"); ok && scheme != "https" && scheme != "http" {
+		return fail("it is no URL; leave out %s://", scheme)
+	}
 	if strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://") {
 		name, err := packagePage(s)
 		if err != nil {

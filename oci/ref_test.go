@@ -68,6 +68,9 @@ func TestParseRefRefuses(t *testing.T) {
 		"host:port/x":                                "malformed",
 		"https://example.com/acme/app":               "package's page",
 		"https://github.com/acme":                    "package's page",
+		"docker://ghcr.io/acme/app":                  "leave out docker://",
+		"me:secret@ghcr.io/acme/app":                 "no login in it",
+		"https://secret@ghcr.io/acme/app":            "no login in it",
 		"ghcr.io/" + strings.Repeat("a/", 200) + "b": "limit",
 	} {
 		_, err := oci.ParseRef(in)
@@ -77,6 +80,9 @@ func TestParseRefRefuses(t *testing.T) {
 		}
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("%q: %q does not say %q", in, err, word)
+		}
+		if strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: what may be a secret is in the text: %s", in, err)
 		}
 		if strings.Count(err.Error(), "invalid input") > 0 {
 			t.Errorf("%q: the class is in the text: %s", in, err)

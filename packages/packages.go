@@ -103,6 +103,9 @@ func New(t *transport.Client, opts Options) (*Client, error) {
 func parseBase(s string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(s, "/"))
 	switch {
+	case strings.Contains(s, "@"):
+		// Not shown, since it may be a secret.
+		return nil, oci.Invalid("the address of an API has no login in it: leave out what is before the @")
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, oci.Invalid("malformed address of an API: %q", s)
 	case u.Scheme == "https", u.Scheme == "http" && transport.IsLoopback(u.Host):

@@ -94,11 +94,18 @@ func detect(data []byte) (Source, error) {
 			found = append(found, source)
 		}
 	}
-	if len(found) != 1 {
-		slices.Sort(found)
-		return "", oci.Invalid("whose settings these are can't be told; say which (they look like those of %d tools: %v)", len(found), found)
+	switch len(found) {
+	case 0:
+		return "", oci.Invalid("whose settings these are can't be told: they have no mark of a tool that is known; say which")
+	case 1:
+		return found[0], nil
 	}
-	return found[0], nil
+	names := make([]string, len(found))
+	for i, source := range found {
+		names[i] = string(source)
+	}
+	slices.Sort(names)
+	return "", oci.Invalid("whose settings these are can't be told; say which: %s", strings.Join(names, " or "))
 }
 
 // conversion is a policy in the making.

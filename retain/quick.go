@@ -39,8 +39,10 @@ type Quick struct {
 // empty item in a list; [*PolicyError] for the rest.
 func (q Quick) Policy() (*Policy, error) {
 	p := &Policy{Rails: DefaultRails()}
-	if q.KeepLast < 0 || q.KeepVersions < 0 || q.OlderThan < 0 || q.KeepWithin < 0 {
-		return nil, oci.Invalid("a number below zero")
+	for name, n := range map[string]int64{"keep-last": int64(q.KeepLast), "keep-versions": int64(q.KeepVersions), "older-than": int64(q.OlderThan), "keep-within": int64(q.KeepWithin)} {
+		if n < 0 {
+			return nil, oci.Invalid("%s is below zero", name)
+		}
 	}
 	tags, err := patternList("tags", q.Tags)
 	if err != nil {

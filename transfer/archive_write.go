@@ -41,10 +41,14 @@ type ArchiveWriter struct {
 // CreateArchive prepares to write a file. The image's name, such as
 // "ghcr.io/acme/app:v1", is what docker load will tag it with; it may be empty.
 //
-// Errors: [oci.ErrInvalid] if file is a directory, or its directory is missing.
+// Errors: [oci.ErrInvalid] if file is a directory or no regular file, or its directory is
+// missing.
 func CreateArchive(file, name string) (*ArchiveWriter, error) {
-	if info, err := os.Stat(file); err == nil && info.IsDir() {
+	switch info, err := os.Stat(file); {
+	case err == nil && info.IsDir():
 		return nil, oci.Invalid("archive %s: it is a directory (for an OCI layout write oci:%s)", file, file)
+	case err == nil && !info.Mode().IsRegular():
+		return nil, oci.Invalid("archive %s: it is a device or a pipe, which the archive would take the place of", file)
 	}
 	dir := filepath.Dir(file)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {

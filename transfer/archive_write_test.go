@@ -250,7 +250,7 @@ func TestArchiveGoesOn(t *testing.T) {
 func TestCreateArchiveSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for file, want := range map[string]string{dir: "it is a directory", filepath.Join(dir, "none", "x.tar"): "there is no directory"} {
+	for file, want := range map[string]string{dir: "it is a directory", os.DevNull: "a device or a pipe", filepath.Join(dir, "none", "x.tar"): "there is no directory"} {
 		if _, err := transfer.CreateArchive(file, ""); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", file, err)
 		}

@@ -55,7 +55,7 @@ func Unpack(content []byte) ([]byte, error) {
 	}
 	text, err := snappy.Decode(nil, content)
 	if err != nil {
-		return nil, oci.Invalid("snappy: %w", err)
+		return nil, oci.Invalid("the document is neither text nor gzip, and no whole snappy either: %w", err)
 	}
 	return text, nil
 }

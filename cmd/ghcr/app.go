@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -61,6 +60,12 @@ type flags struct {
 	template  string
 }
 
+// What --progress and --color take.
+var (
+	progressForms = []string{"auto", "bar", "plain", "none", "json"}
+	colorForms    = []string{"auto", "always", "never"}
+)
+
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ghcr",
@@ -72,7 +77,10 @@ whose state is kept in DIR: no account and no network.`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.ran = true
 			a.untaped = cmd.HasParent() && cmd.Parent().Name() == "tape"
-			return errors.Join(a.flags.check(), refuseEmpty(cmd), a.checkTape(cmd))
+			if err := refuseEmpty(cmd); err != nil {
+				return err
+			}
+			return errors.Join(a.flags.check(), a.checkTape(cmd))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 		Args: noCommand,
@@ -82,6 +90,9 @@ whose state is kept in DIR: no account and no network.`,
 	root.SetErr(a.stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(helpCommand())
+	root.Version = version()
+	root.SetVersionTemplate("ghcr {{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.sim, "sim", "", "work on an emulated GHCR whose state is kept in `DIR`")
@@ -99,15 +110,27 @@ whose state is kept in DIR: no account and no network.`,
 	f.Lookup("json").NoOptDefVal = allFields
 	f.StringVar(&a.flags.jq, "jq", "", "print what this jq `EXPRESSION` makes of the JSON")
 	f.StringVar(&a.flags.template, "template", "", "print what this Go `TEMPLATE` makes of the JSON")
-	root.AddCommand(
-		a.pushCommand(), a.pullCommand(), a.copyCommand(), a.tagCommand(), a.promoteCommand(),
-		a.removeCommand(), a.untagCommand(), a.pruneCommand(), a.policyCommand(), a.restoreCommand(), a.visibilityCommand(),
-		a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.checkCommand(), a.sizeCommand(), a.catCommand(),
-		a.manifestCommand(), a.blobCommand(), a.referrersCommand(),
-		a.verifyCommand(), a.trustedRootCommand(), a.attestCommand(), a.sbomCommand(), a.vulnsCommand(),
-		a.authCommand(), a.limitsCommand(), a.doctorCommand(), a.apiCommand(),
-		a.serveCommand(), a.demoCommand(), a.tapeCommand(), a.versionCommand(), completionCommand(),
-	)
+	choices(root, "progress", progressForms...)
+	choices(root, "color", colorForms...)
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Move images", []*cobra.Command{a.pushCommand(), a.pullCommand(), a.copyCommand(), a.tagCommand(), a.promoteCommand()}},
+		{"Look at them", []*cobra.Command{a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.checkCommand(), a.sizeCommand(), a.catCommand(), a.referrersCommand()}},
+		{"Take away and bring back", []*cobra.Command{a.removeCommand(), a.untagCommand(), a.pruneCommand(), a.policyCommand(), a.restoreCommand()}},
+		{"Signatures and vulnerabilities", []*cobra.Command{a.verifyCommand(), a.trustedRootCommand(), a.attestCommand(), a.sbomCommand(), a.vulnsCommand()}},
+		{"Logins and rights", []*cobra.Command{a.authCommand(), a.limitsCommand(), a.doctorCommand(), a.visibilityCommand()}},
+		{"As it is", []*cobra.Command{a.manifestCommand(), a.blobCommand(), a.apiCommand()}},
+		{"Without a registry", []*cobra.Command{a.serveCommand(), a.demoCommand(), a.tapeCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title + ":"})
+		for _, cmd := range group.commands {
+			cmd.GroupID = group.title
+		}
+		root.AddCommand(group.commands...)
+	}
+	root.AddCommand(a.versionCommand(), completionCommand())
 	for _, topic := range helpTopics() {
 		root.AddCommand(topic)
 	}
@@ -122,12 +145,12 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("unknown command %q", args[0])
+	text := fmt.Sprintf("unknown command %q of %s", args[0], cmd.CommandPath())
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		text += "; did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return usage("%s", text)
+	return usage("%s (see %s --help)", text, cmd.CommandPath())
 }
 
 func flagError(cmd *cobra.Command, err error) error {
@@ -171,18 +194,21 @@ func editDistance(a, b string) int {
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		if err := check(cmd, given); err != nil {
+			if f, ok := cmd.Flag("json").Value.(*jsonFlag); ok && f.set && f.fields == nil && len(given) > 0 {
+				err = fmt.Errorf("%w; fields are chosen with an equals sign, --json=%s", err, given[len(given)-1])
+			}
 			return usage("%w; usage: %s", err, cmd.UseLine())
 		}
 		return nil
 	}
 }
 
-// refuseEmpty refuses a command's flags that are given with nothing in them, as a script
-// does whose variable is not set: without the filter, the key or the gate that was meant,
-// the command would do more than it should, or judge less.
+// refuseEmpty refuses flags that are given with nothing in them, as a script does whose
+// variable is not set: without the filter, the key or the gate that was meant, the command
+// would do more than it should, or judge less, and without --sim it would do it at GitHub.
 func refuseEmpty(cmd *cobra.Command) error {
 	var errs []error
-	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Changed {
 			return
 		}
@@ -214,8 +240,8 @@ func (f *flags) check() error {
 		return usage("--max-wait %s: must not be negative", f.maxWait)
 	}
 	return errors.Join(
-		oneOf("progress", f.progress, "auto", "bar", "plain", "none", "json"),
-		oneOf("color", f.color, "auto", "always", "never"),
+		oneOf("progress", f.progress, progressForms...),
+		oneOf("color", f.color, colorForms...),
 	)
 }
 
@@ -224,28 +250,4 @@ func version() string {
 		return info.Main.Version
 	}
 	return "(devel)"
-}
-
-// completeTags offers the tags of the repository that is being typed.
-func (a *app) completeTags(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	name, _, ok := strings.Cut(typed, ":")
-	if !ok {
-		return nil, cobra.ShellCompDirectiveNoSpace
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-	defer cancel()
-	// What is asked here is no part of what is to be recorded.
-	a.flags.record, a.flags.replay, a.untaped = "", "", true
-	repo, _, err := a.repository(name, true)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	tags, err := repo.TagNames(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	for i, tag := range tags {
-		tags[i] = name + ":" + tag
-	}
-	return tags, cobra.ShellCompDirectiveNoFileComp
 }

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -184,7 +184,7 @@ func (a *app) attach(ctx context.Context, image attested, f attachFlags, content
 // writeDocument prints a document as it is, or writes it to a file.
 func (a *app) writeDocument(file string, raw []byte) error {
 	if file != "" {
-		return os.WriteFile(file, raw, 0o644)
+		return writeAside(file, bytes.NewReader(raw))
 	}
 	if len(raw) > 0 && raw[len(raw)-1] != '\n' && a.isTerminal(a.stdout) {
 		raw = append(raw, '\n')

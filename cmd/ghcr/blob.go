@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -65,8 +66,20 @@ stdout a wrong digest shows in the exit code, 7.`,
 	return cmd
 }
 
-// writeAside writes a file that has its name only when all of it is there.
+// writeAside writes a file that has its name only when all of it is there. A device or a
+// pipe is written to as it is: a file in its place would be the end of it.
 func writeAside(name string, r io.Reader) error {
+	switch info, err := os.Stat(name); {
+	case err == nil && info.IsDir():
+		return usage("%s is a directory", name)
+	case err == nil && !info.Mode().IsRegular():
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return usage("%w", err)
+		}
+		_, err = io.Copy(f, r)
+		return errors.Join(err, f.Close())
+	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {
 		return usage("%w", err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"runtime"
 	"slices"
@@ -26,11 +27,12 @@ func (a *app) catCommand() *cobra.Command {
 		Use:   "cat REF PATH",
 		Short: "Print a file out of an image",
 		Long: `Print a file as a container of the image would see it: from the uppermost layer that
-has it, symbolic links followed. Layers are read only as far as needed.`,
+has it, symbolic links followed. Layers are read only as far as needed. In an artifact,
+as oras push makes one, the files are its layers, and PATH is the title of one.`,
 		Example: "  ghcr cat acme/app:v1 /etc/os-release",
-		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeTags,
+		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeAt(0),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			repo, ref, err := a.repository(given[0], false)
+			repo, ref, err := a.source(cmd.Context(), given[0])
 			if err != nil {
 				return err
 			}
@@ -44,6 +46,9 @@ has it, symbolic links followed. Layers are read only as far as needed.`,
 			}
 			if err != nil {
 				return err
+			}
+			if titles := titled(m); len(titles) > 0 {
+				return a.catTitled(cmd.Context(), repo, ref, given[1], titles)
 			}
 			name := path.Clean("/" + given[1])[1:]
 			if name == "" {
@@ -65,6 +70,32 @@ has it, symbolic links followed. Layers are read only as far as needed.`,
 	}
 	cmd.Flags().StringVarP(&platform, "platform", "p", platform, "of the image for this `OS/ARCH`")
 	return cmd
+}
+
+// titled returns the files of an artifact by their titles. An image has none, whatever its
+// layers are called.
+func titled(m *oci.Manifest) map[string]oci.Descriptor {
+	files := map[string]oci.Descriptor{}
+	for _, layer := range m.Layers {
+		if title := layer.Annotations["org.opencontainers.image.title"]; title != "" && m.Kind() == oci.KindArtifact {
+			files[title] = layer
+		}
+	}
+	return files
+}
+
+func (a *app) catTitled(ctx context.Context, repo *registry.Repository, ref oci.ImageRef, title string, files map[string]oci.Descriptor) error {
+	file, ok := files[title]
+	if !ok {
+		return fmt.Errorf("cat %s %s: the artifact has no file of that title; there are %s: %w", ref, title, sortedList(slices.Collect(maps.Keys(files))), oci.ErrNotFound)
+	}
+	body, err := repo.GetBlob(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = io.Copy(a.stdout, body)
+	return err
 }
 
 // catFile prints a file, or returns the path that it is a link to.

@@ -114,6 +114,7 @@ func (a *app) checkOwner(ctx context.Context, owner string, expectPublic bool) (
 	if err != nil {
 		return nil, "", err
 	}
+	slices.SortFunc(all, func(a, b packages.Package) int { return strings.Compare(a.Name, b.Name) })
 	list := []finding{}
 	var failed []error
 	for _, p := range all {

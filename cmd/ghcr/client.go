@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -43,6 +44,9 @@ func (a *app) packages() (*packages.Client, error) {
 // options are those that the flags ask for.
 func (a *app) options() (ghcr.Options, error) {
 	host := cmp.Or(a.flags.registry, a.getenv("GHCR_REGISTRY"))
+	if strings.ContainsAny(host, "/@") { // not shown, since it may have a secret in it
+		return ghcr.Options{}, usage("--registry, GHCR_REGISTRY: want HOST or HOST:PORT, without https://, path and login")
+	}
 	opts := ghcr.Options{
 		Registry:  host,
 		API:       cmp.Or(a.flags.api, a.getenv("GHCR_API_URL")),
@@ -165,6 +169,9 @@ func (a *app) repository(s string, whole bool) (*registry.Repository, oci.ImageR
 		return nil, oci.ImageRef{}, err
 	}
 	ref, err := client.ParseRef(s)
+	if err != nil && isLocal(s) {
+		err = usage("%q is a place for files; here an image in a registry is wanted", s)
+	}
 	if err != nil {
 		return nil, ref, err
 	}
@@ -174,6 +181,24 @@ func (a *app) repository(s string, whole bool) (*registry.Repository, oci.ImageR
 	a.noteFolding(s, ref)
 	if ref.Reference.IsZero() && !whole {
 		ref.Reference.Tag = ghcr.DefaultTag
+	}
+	repo, err := client.Repository(ref)
+	return repo, ref, err
+}
+
+// source is repository for an image that is read, which may be named by the number of its
+// version.
+func (a *app) source(ctx context.Context, s string) (*registry.Repository, oci.ImageRef, error) {
+	if !strings.Contains(s, "#") {
+		return a.repository(s, false)
+	}
+	ref, err := a.image(ctx, s)
+	if err != nil {
+		return nil, ref, err
+	}
+	client, err := a.client()
+	if err != nil {
+		return nil, ref, err
 	}
 	repo, err := client.Repository(ref)
 	return repo, ref, err
@@ -190,11 +215,23 @@ func (a *app) noteFolding(s string, ref oci.ImageRef) {
 	}
 }
 
+// sourceEnd reads the end of a copy that is read.
+func (a *app) sourceEnd(ctx context.Context, s string) (ghcr.End, error) {
+	if isLocal(s) || !strings.Contains(s, "#") {
+		return a.end(s)
+	}
+	ref, err := a.image(ctx, s)
+	return ghcr.End{Kind: ghcr.EndRegistry, Ref: ref}, err
+}
+
 // end reads one end of a copy.
 func (a *app) end(s string) (ghcr.End, error) {
 	client, err := a.client()
 	if err != nil {
 		return ghcr.End{}, err
+	}
+	if s == "-" {
+		s = "docker-archive:-"
 	}
 	e, err := client.ParseEnd(s)
 	if err != nil {

@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/oci"
@@ -42,8 +40,7 @@ var errDeclined = errors.New("nothing was changed")
 
 // interactive tells whether somebody is there to answer.
 func (a *app) interactive() bool {
-	in, ok := a.stdin.(*os.File)
-	return a.asks || ok && term.IsTerminal(int(in.Fd())) && a.isTerminal(a.stderr)
+	return a.asks || terminal(a.stdin) != nil && a.isTerminal(a.stderr)
 }
 
 // confirm asks before something is taken away. Where nobody is there to answer, the
@@ -69,6 +66,10 @@ func (a *app) ask(f changeFlags, question string, agrees func(answer string) boo
 	}
 	fmt.Fprint(a.stderr, question)
 	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.stderr)
+		return err
+	}
 	if err != nil || !agrees(strings.TrimSpace(answer)) {
 		return errDeclined
 	}

@@ -86,11 +86,11 @@ func (a *app) pushCommand() *cobra.Command {
 		Use:   "push SRC REF",
 		Short: "Push an OCI layout or docker-archive to a registry",
 		Long: `Push an image from an OCI image layout (oci:DIR[:TAG]) or an archive of docker save
-(docker-archive:FILE) to a registry. Prints the image with its digest. What the
-registry has is not sent again, and a push that was cut off goes on where it
+(docker-archive:FILE, or - for stdin) to a registry. Prints the image with its digest.
+What the registry has is not sent again, and a push that was cut off goes on where it
 ended.`,
-		Example: "  ghcr push oci:build acme/app:v1\n  ghcr push docker-archive:app.tar acme/app:v1 --no-clobber",
-		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeTags,
+		Example: "  ghcr push oci:build acme/app:v1\n  ghcr push docker-archive:app.tar acme/app:v1 --no-clobber\n  docker save app | ghcr push - acme/app:v1",
+		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeAt(1),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if !isLocal(given[0]) {
 				return usage("push: %q is no oci:DIR or docker-archive:FILE; between registries use ghcr cp", given[0])
@@ -111,11 +111,11 @@ func (a *app) pullCommand() *cobra.Command {
 		Use:   "pull REF DST",
 		Short: "Pull an image into an OCI layout or docker-archive",
 		Long: `Pull an image from a registry into an OCI image layout (oci:DIR[:TAG]), which keeps
-every digest, or into a file that docker load reads (docker-archive:FILE). Prints
-the image with its digest. Nothing has its name before its digest holds, and a
-pull that was cut off goes on where it ended.`,
-		Example: "  ghcr pull acme/app:v1 oci:build\n  ghcr pull acme/app:v1 docker-archive:app.tar -p linux/arm64",
-		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeTags,
+every digest, or into a file that docker load reads (docker-archive:FILE, or - for
+stdout). Prints the image with its digest. Nothing has its name before its digest holds,
+and a pull that was cut off goes on where it ended.`,
+		Example: "  ghcr pull acme/app:v1 oci:build\n  ghcr pull acme/app:v1 docker-archive:app.tar -p linux/arm64\n  ghcr pull acme/app:v1 - | docker load",
+		Args:    args(cobra.ExactArgs(2)), ValidArgsFunction: a.completeAt(0),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if isLocal(given[0]) {
 				return usage("pull: %q is no reference in a registry; between files use ghcr cp", given[0])
@@ -158,7 +158,7 @@ repositories, and every tag is copied.`,
 
 func isLocal(s string) bool {
 	scheme, _, ok := strings.Cut(s, ":")
-	return ok && slices.Contains([]string{"oci", "docker-archive", "tar"}, scheme)
+	return s == "-" || ok && slices.Contains([]string{"oci", "docker-archive", "tar"}, scheme)
 }
 
 // moved is what push, pull and cp print.
@@ -201,7 +201,7 @@ func (a *app) copy(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if a.chunkSize, err = f.chunk(); err != nil {
 		return err
 	}
-	src, err := a.end(from)
+	src, err := a.sourceEnd(cmd.Context(), from)
 	if err != nil {
 		return err
 	}
@@ -213,10 +213,23 @@ func (a *app) copy(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err != nil {
 		return err
 	}
-	done, err := a.transfer(cmd, src, dst, opts, policy)
+	named := dst
+	through, err := a.pipe(&src, &dst, f.dryRun)
 	if err != nil {
 		return err
 	}
+	done, err := a.transfer(cmd, src, dst, opts, policy)
+	if err = errors.Join(err, through.close(err == nil)); err != nil {
+		return err
+	}
+	if through.out != nil {
+		if a.flags.quiet {
+			return nil
+		}
+		fmt.Fprintf(a.stderr, "ghcr: %s\n", done.Digest)
+		return nil
+	}
+	done.Ref = placed(named, done.Digest)
 	return a.print(result{data: done, ids: []string{done.Digest.String()}, text: done.Ref + "\n"})
 }
 
@@ -287,7 +300,7 @@ func (a *app) copyAll(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err != nil {
 		return err
 	}
-	var all []moved
+	all := []moved{}
 	var failed []error
 	for tag, err := range repo.Tags(cmd.Context(), registry.TagOptions{Match: f.match}) {
 		if err != nil {
@@ -316,6 +329,9 @@ func (a *app) copyAll(cmd *cobra.Command, from, to string, f copyFlags) error {
 	if err := a.print(r); err != nil {
 		return err
 	}
+	if len(all)+len(failed) == 0 {
+		fmt.Fprintln(a.stderr, "ghcr: note: there is no such tag, so nothing was copied")
+	}
 	if len(failed) > 0 {
 		return errors.Join(append([]error{fmt.Errorf("%s of %d not copied: %w", plural(len(failed), "tag"), len(failed)+len(all), errPartly)}, failed...)...)
 	}
@@ -330,9 +346,9 @@ func (a *app) tagCommand() *cobra.Command {
 		Long: `Put further tags on an image, in the same repository. The manifest is put again byte
 for byte, so the digest stays what it is.`,
 		Example: "  ghcr tag acme/app:v1.2.3 v1.2 v1 latest",
-		Args:    args(cobra.MinimumNArgs(2)), ValidArgsFunction: a.completeTags,
+		Args:    args(cobra.MinimumNArgs(2)), ValidArgsFunction: a.completeAt(0),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			src, err := a.end(given[0])
+			src, err := a.sourceEnd(cmd.Context(), given[0])
 			if err != nil {
 				return err
 			}

@@ -104,7 +104,11 @@ func (a *app) demoRun(ctx context.Context, dir string, step demoStep) error {
 	if step.why != "" {
 		fmt.Fprintf(a.stdout, "\n# %s\n", step.why)
 	}
-	fmt.Fprintf(a.stdout, "$ ghcr %s\n", strings.Join(step.args, " "))
+	words := make([]string, len(step.args))
+	for i, arg := range step.args {
+		words[i] = shellWord(arg)
+	}
+	fmt.Fprintf(a.stdout, "$ ghcr %s\n", strings.Join(words, " "))
 	var given []string
 	if !a.replays() {
 		given = []string{"--sim", filepath.Join(dir, "sim")}
@@ -122,7 +126,11 @@ func (a *app) demoRun(ctx context.Context, dir string, step demoStep) error {
 	}
 	out := withoutDir(a.stdout, dir)
 	typed := &app{stdin: strings.NewReader(""), stdout: out, stderr: out, getenv: a.getenv, tables: true, network: a.network, tape: a.tape, lent: true}
-	if code := typed.run(ctx, given); code != step.code {
+	code := typed.run(ctx, given)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if code != step.code {
 		return fmt.Errorf("demo: ghcr %s ended with exit code %d", step.args[0], code)
 	}
 	return nil

@@ -16,7 +16,7 @@ no such image, or none that this login can see.`,
 		Example: "  ghcr digest acme/app:v1\n  ghcr digest acme/app:v1 -p linux/arm64",
 		Args:    args(cobra.ExactArgs(1)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			repo, ref, err := a.repository(given[0], false)
+			repo, ref, err := a.source(cmd.Context(), given[0])
 			if err != nil {
 				return err
 			}

@@ -32,10 +32,24 @@ func helpCommand() *cobra.Command {
 		Use:     "help [COMMAND | TOPIC]",
 		Short:   "Explain a command or a topic",
 		Example: "  ghcr help references",
-		RunE: func(cmd *cobra.Command, given []string) error {
+		ValidArgsFunction: func(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
 			about, rest, err := cmd.Root().Find(given)
 			if err != nil || len(rest) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var names []string
+			for _, sub := range about.Commands() {
+				names = append(names, sub.Name()+"\t"+sub.Short)
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, given []string) error {
+			about, rest, err := cmd.Root().Find(given)
+			if err != nil {
 				return noCommand(cmd.Root(), given)
+			}
+			if len(rest) > 0 {
+				return noCommand(about, rest)
 			}
 			about.InitDefaultHelpFlag()
 			return about.Help()
@@ -110,9 +124,11 @@ GITHUB_STEP_SUMMARY, GITHUB_OUTPUT   where vulns writes a summary and outputs, i
      ghcr verify, asks
 8    check or doctor found something that is not as it should be; vulns found something
      over the threshold; a limit refused a plan of prune, or there is something to do and
-     --exit-code asked; a policy's test failed
+     --exit-code asked; a policy's test failed; rm or untag would take away more than was
+     named, or what is needed
 9    vulns does not know everything, and --fail-on-unknown is set
 130  interrupted
+141  nobody reads the output any more, as with | head
 
 vulns --fail-on never ends with 0 if not everything is known: with 9 if --fail-on-unknown
 is set, else with 4 if a permission was missing, and with 1 if it was something else.
@@ -150,6 +166,7 @@ https://github.com/orgs/acme/packages/container/app   the page of a package
 
 oci:DIR, oci:DIR:TAG              OCI image layout
 docker-archive:FILE, tar:FILE     archive of docker save; :NAME:TAG chooses an image in it
+-, docker-archive:-               the same on stdin or stdout
 
 Upper case in names is folded to lower case. Without a tag the whole package is meant by
 ls, check, size and visibility, and "latest" by what reads or writes one image. What takes

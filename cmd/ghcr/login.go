@@ -4,9 +4,9 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -47,7 +47,7 @@ logged in by it too. For the registry of somebody else the token is kept uncheck
 			if err != nil {
 				return err
 			}
-			secret, err := a.readToken(host)
+			secret, err := a.readToken(cmd.Context(), host)
 			if err != nil {
 				return err
 			}
@@ -87,14 +87,19 @@ logged in by it too. For the registry of somebody else the token is kept uncheck
 const maxToken = 64 << 10
 
 // readToken reads the token: unseen from a terminal, else the first line.
-func (a *app) readToken(host string) (transport.Secret, error) {
+func (a *app) readToken(ctx context.Context, host string) (transport.Secret, error) {
 	var line string
-	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f := terminal(a.stdin); f != nil {
 		fmt.Fprintf(a.stderr, "token for %s: ", host)
-		typed, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(a.stderr)
+		fd := int(f.Fd())
+		visible, err := term.GetState(fd)
 		if err != nil {
 			return transport.Secret{}, err
+		}
+		typed, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+		fmt.Fprintln(a.stderr)
+		if err != nil {
+			return transport.Secret{}, errors.Join(err, term.Restore(fd, visible))
 		}
 		line = string(typed)
 	} else {

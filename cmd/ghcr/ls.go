@@ -55,7 +55,7 @@ it is to the others; with --untagged those without a tag, and with --deleted wha
 still be restored. A package of any registry has tags, and one of GitHub's has versions.`,
 		Example: "  ghcr ls acme\n  ghcr ls acme/app --match 'v1.*' --sort created\n  ghcr ls acme/app -q\n" +
 			"  ghcr ls acme/app --untagged --json=id,digest,role,reach",
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(cobra.ExactArgs(1)), ValidArgsFunction: a.completePackages,
 		RunE: func(cmd *cobra.Command, given []string) error { return a.list(cmd.Context(), given[0], f) },
 	}
 	flags := cmd.Flags()
@@ -69,6 +69,8 @@ still be restored. A package of any registry has tags, and one of GitHub's has v
 	flags.BoolVar(&f.untagged, "untagged", false, "versions without a tag")
 	flags.BoolVar(&f.deleted, "deleted", false, "versions that can be restored")
 	flags.StringVar(&f.visibility, "visibility", "", "only packages that are `public, private or internal`")
+	choices(cmd, "sort", "name", "created", "size")
+	choices(cmd, "visibility", "public", "private", "internal")
 	flags.StringVar(&f.linked, "linked", "", "only packages that are linked to this `REPOSITORY` of source")
 	return cmd
 }

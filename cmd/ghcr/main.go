@@ -24,6 +24,9 @@ import (
 )
 
 func main() {
+	// A write to a pipe that nobody reads is an error then, and the command ends in order:
+	// else it would be killed with recordings, temporary files and the emulator's state open.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
 }
 
@@ -39,10 +42,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // run runs one command and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	out := &results{out: a.stdout, gone: stop}
+	a.stdout = out
+	a.stdin = &input{ctx: working, in: a.stdin}
 	root := a.root()
 	root.SetArgs(args)
-	err := a.closeTape(ctx, root.ExecuteContext(ctx))
+	err := a.closeTape(ctx, root.ExecuteContext(working))
 	err = errors.Join(err, a.close())
+	switch {
+	case out.unread() && (err == nil || errors.Is(err, out.err) || errors.Is(err, context.Canceled)):
+		return exitUnread
+	case out.err != nil && !errors.Is(err, out.err):
+		err = errors.Join(err, out.err)
+	}
 	if err == nil {
 		return 0
 	}
@@ -66,6 +80,7 @@ const (
 	exitFindings    = 8
 	exitUnknown     = 9
 	exitInterrupted = 130
+	exitUnread      = 141 // what a shell says of a program that a closed pipe has ended
 )
 
 // errPartly says that some of several things were done.

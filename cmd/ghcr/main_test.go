@@ -274,7 +274,7 @@ func TestExamplesRun(t *testing.T) {
 	// What cannot run here: it serves for ever, needs a network or a shell, reads a file
 	// that the image lacks, names a blob or a version that nobody has, or wants a signature
 	// (verify.txtar has those).
-	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "#1234", "--key cosign.pub", "--trusted-root", "ghcr trusted-root"}
+	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "docker load", "#1234", "--key cosign.pub", "--trusted-root", "ghcr trusted-root"}
 	ran := 0
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
@@ -311,6 +311,79 @@ func containsAny(s string, words []string) bool {
 		}
 	}
 	return false
+}
+
+// seenBy is a writer that calls back when a text has been written.
+type seenBy struct {
+	bytes.Buffer
+	text string
+	call func()
+}
+
+func (s *seenBy) Write(p []byte) (int, error) {
+	n, err := s.Buffer.Write(p)
+	if strings.Contains(s.String(), s.text) {
+		s.call()
+	}
+	return n, err
+}
+
+// TestInterruptedWhileItReads: who answers a question with ctrl-C, or whose pipe does not
+// end, need not press it twice; nothing was changed.
+func TestInterruptedWhileItReads(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := demoImage().WriteLayout("build", "v1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"push", "oci:build", "acme/app:v1"}, {"tag", "acme/app:v1", "v2"}} {
+		if code, _, stderr := runSim(t, "box", args...); code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	for _, test := range []struct {
+		args []string
+		seen string
+	}{{[]string{"untag", "acme/app:v2"}, "[y/N]"}, {[]string{"rm", "--package", "acme/app"}, "whole: "}, {[]string{"manifest", "put", "acme/app:v3", "-"}, "nothing is said before it reads"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		never, stop := io.Pipe()
+		defer stop.Close()
+		var stdout bytes.Buffer
+		stderr := &seenBy{text: test.seen, call: cancel}
+		stdin := io.Reader(never)
+		if test.args[0] == "manifest" {
+			stdin = readerFunc(func([]byte) (int, error) { cancel(); return never.Read(make([]byte, 1)) })
+		}
+		a := &app{stdin: stdin, stdout: &stdout, stderr: stderr, getenv: func(string) string { return "" }, asks: true}
+		if code := a.run(ctx, append([]string{"--sim", "box"}, test.args...)); code != exitInterrupted || stdout.Len() > 0 {
+			t.Errorf("%v: exit code %d, %q\n%s", test.args, code, stdout.String(), stderr.String())
+		}
+	}
+	for _, ref := range []string{"acme/app:v1", "acme/app:v2"} {
+		if code, _, stderr := runSim(t, "box", "digest", ref); code != 0 {
+			t.Errorf("%s: %s", ref, stderr)
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestColumns: the heading stands above its column whatever rows leave out, and what is
+// last may be long without pushing anything aside.
+func TestColumns(t *testing.T) {
+	var out strings.Builder
+	printColumns(&out, [][]string{{"OUTCOME", "DIGEST", "TAGS", "WHY"}, {"done", "0123456789ab", "", ""}, {"done", "0123456789ab", "größe"}, {"failed", "", "x", "because"}, {"a last cell that is long"}, {}})
+	want := "OUTCOME  DIGEST        TAGS  WHY\n" +
+		"done     0123456789ab\n" +
+		"done     0123456789ab  größe\n" +
+		"failed                 x     because\n" +
+		"a last cell that is long\n\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
 }
 
 func TestSize(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -26,10 +27,11 @@ func (a *app) manifestGetCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get REF",
 		Short:   "Print a manifest byte for byte",
-		Example: "  ghcr manifest get acme/app:v1",
+		Long:    "Print a manifest byte for byte, or what --jq, --template and --json=a,b make of it.",
+		Example: "  ghcr manifest get acme/app:v1\n  ghcr manifest get acme/app:v1 --jq '.manifests[].digest'",
 		Args:    args(cobra.ExactArgs(1)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			repo, ref, err := a.repository(given[0], false)
+			repo, ref, err := a.source(cmd.Context(), given[0])
 			if err != nil {
 				return err
 			}
@@ -45,6 +47,9 @@ func (a *app) manifestGetCommand() *cobra.Command {
 			}
 			if err != nil {
 				return err
+			}
+			if a.flags.jq != "" || a.flags.template != "" || a.flags.json.fields != nil {
+				return a.printJSON(json.RawMessage(m.Bytes()))
 			}
 			// Not a byte more: what is printed has the digest.
 			_, err = a.stdout.Write(m.Bytes())
@@ -117,6 +122,9 @@ func (a *app) readFile(name string, limit int64) ([]byte, error) {
 			return nil, usage("%w", err)
 		}
 		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return nil, usage("%s is a directory", name)
+		}
 		r = f
 	}
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))

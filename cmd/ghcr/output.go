@@ -8,10 +8,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"text/template"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/itchyny/gojq"
 	"golang.org/x/term"
@@ -80,22 +80,40 @@ func (a *app) print(r result) error {
 }
 
 func (a *app) printTable(r result) {
-	printColumns(a.stdout, append([][]string{r.head}, r.rows...))
+	if len(r.rows) > 0 || r.foot == "" {
+		printColumns(a.stdout, append([][]string{r.head}, r.rows...))
+	}
 	if r.foot != "" {
 		fmt.Fprintln(a.stdout, r.foot)
 	}
 }
 
-// printColumns lines rows up. Nothing stands behind the last cell that says something.
+// printColumns lines rows up. Nothing stands behind the last cell that says something, and
+// so long a cell as it likes may be last.
 func printColumns(out io.Writer, rows [][]string) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
+	lines := make([][]string, len(rows))
+	var widths []int
+	for i, row := range rows {
 		for len(row) > 0 && row[len(row)-1] == "" {
 			row = row[:len(row)-1]
 		}
-		fmt.Fprintln(w, strings.Join(printableCells(row), "\t"))
+		lines[i] = printableCells(row)
+		for column := range max(len(row)-1, 0) {
+			if column == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[column] = max(widths[column], utf8.RuneCountInString(lines[i][column]))
+		}
 	}
-	w.Flush()
+	for _, cells := range lines {
+		for column, cell := range cells {
+			if column < len(cells)-1 {
+				cell += strings.Repeat(" ", widths[column]-utf8.RuneCountInString(cell)+2)
+			}
+			fmt.Fprint(out, cell)
+		}
+		fmt.Fprintln(out)
+	}
 }
 
 // printable is text of others as it may be printed. It stays on its line; what controls a
@@ -234,6 +252,9 @@ func chooseFields(value any, fields []string) (any, error) {
 
 // isTerminal tells whether a stream is a terminal.
 func (a *app) isTerminal(w io.Writer) bool {
+	if r, ok := w.(*results); ok {
+		w = r.out
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

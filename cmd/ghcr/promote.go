@@ -29,7 +29,7 @@ Within a registry no layer is moved. With --recursive its signatures go along, a
 					return usage("promote: %s is not in a registry; ghcr push and ghcr cp copy from and to files", s)
 				}
 			}
-			_, src, err := a.repository(given[0], false)
+			_, src, err := a.source(cmd.Context(), given[0])
 			if err != nil {
 				return err
 			}

@@ -30,6 +30,9 @@ func readBounded(f fs.File, err error, name string, limit int64) ([]byte, error)
 		return nil, usage("%w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, usage("%s is a directory", name)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(data)) > limit {
 		err = usage("read %s: it is over the limit of %d bytes", name, limit)

@@ -365,7 +365,7 @@ func isMoving(err error) bool {
 func writeNew(name string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("write %s: %w: it may be needed", name, fs.ErrExist)
+		return usage("write %s: it is there already and may be needed: name a new file, or remove it", name)
 	}
 	if err != nil {
 		return err

@@ -83,6 +83,9 @@ func (a *app) openTape() error {
 	if err != nil || w.mode == "" || a.tape != nil {
 		return err
 	}
+	if info, err := os.Stat(w.dir); err == nil && !info.IsDir() {
+		return usage("%s: %s is no directory", w.name, w.dir)
+	}
 	t := &taping{where: w.dir, old: exists(filepath.Join(w.dir, "index.json"))}
 	opts := cassette.Options{Mode: w.mode, Base: t.live(), Pin: w.pin}
 	if a.flags.sim != "" || a.emulated {

@@ -79,7 +79,7 @@ signatures, SBOMs and attestations.`,
 		Example: "  ghcr referrers acme/app:v1",
 		Args:    args(cobra.ExactArgs(1)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			repo, ref, err := a.repository(given[0], false)
+			repo, ref, err := a.source(cmd.Context(), given[0])
 			if err != nil {
 				return err
 			}

@@ -90,7 +90,9 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 			list = append(list, newRemoved(plan.Image, ghcr.DeleteResult{DeleteItem: item, Outcome: plannedOutcome}, ""))
 		}
 	}
-	err = errors.Join(refused...)
+	if err = errors.Join(refused...); err != nil {
+		err = &exitError{err, exitFindings}
+	}
 	if f.dryRun || err == nil && len(list) == 0 {
 		return errors.Join(a.printRemoved(list), err)
 	}

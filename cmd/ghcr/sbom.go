@@ -97,7 +97,7 @@ who signed it, and --require-signed takes no other.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&opts.Format, "format", "", "print the document: `spdx`, cyclonedx or syft")
+	flags.StringVar(&opts.Format, "format", "", "print the document in this `FORMAT`: spdx, cyclonedx or syft")
 	flags.StringVarP(&opts.Platform, "platform", "p", "", "of the image for this `OS/ARCH`")
 	flags.BoolVar(&opts.Repository, "repository", false, "also the one that GitHub makes of the linked repository, which is of its source code")
 	flags.BoolVar(&list, "list", false, "list the SBOMs that there are")

@@ -82,6 +82,9 @@ the known faults and that API.`,
 		Example: "  ghcr serve --addr 127.0.0.1:5000 --data ./box\n  ghcr serve --faults faults.json --admin",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if data != "" && a.flags.sim != "" {
+				return usage("--data and --sim name the same thing: leave one out")
+			}
 			opts, err := serveOptions(profile, config)
 			if err != nil {
 				return err
@@ -129,6 +132,7 @@ the known faults and that API.`,
 	flags := cmd.Flags()
 	flags.StringVar(&addr, "addr", "127.0.0.1:5000", "loopback `HOST:PORT` to serve on; port 0 is any that is free")
 	flags.StringVar(&profile, "profile", "ghcr", "ghcr: as GHCR answers; spec: a plain registry")
+	choices(cmd, "profile", "ghcr", "spec")
 	flags.StringVar(&data, "data", "", "keep the state in `DIR`")
 	flags.StringVar(&config, "config", "", "JSON `FILE` of accounts, owners, packages and quirks")
 	flags.StringVar(&faultFile, "faults", "", "JSON `FILE` of what goes wrong")

@@ -75,6 +75,7 @@ and how much of it no other image has: what is unique goes when the image is del
 		},
 	}
 	cmd.Flags().StringVar(&by, "by", "platform", "platform or layer")
+	choices(cmd, "by", "platform", "layer")
 	return cmd
 }
 
@@ -127,7 +128,11 @@ func (s *sized) add(of ghcr.Size) {
 func (a *app) printSize(s sized, by string) error {
 	r := result{data: s, ids: []string{fmt.Sprint(s.Total)}, foot: fmt.Sprintf("%s in all, %s of it shared", size(s.Total), size(s.Shared))}
 	add := func(name string, compressed, unique int64, layers int) {
-		r.rows = append(r.rows, []string{name, size(compressed), size(unique), fmt.Sprint(layers)})
+		short := name
+		if d, err := oci.ParseDigest(name); err == nil {
+			short = shortDigest(d) // an image without a tag
+		}
+		r.rows = append(r.rows, []string{short, size(compressed), size(unique), fmt.Sprint(layers)})
 		r.plain = append(r.plain, []string{name, fmt.Sprint(compressed), fmt.Sprint(unique), fmt.Sprint(layers)})
 	}
 	switch {

@@ -30,7 +30,7 @@ them. With --layers configs and layers are shown too.`,
 		Example: "  ghcr tree acme/app:v1 --layers",
 		Args:    args(cobra.ExactArgs(1)), ValidArgsFunction: a.completeTags,
 		RunE: func(cmd *cobra.Command, given []string) error {
-			repo, ref, err := a.repository(given[0], false)
+			repo, ref, err := a.source(cmd.Context(), given[0])
 			if err != nil {
 				return err
 			}

@@ -29,12 +29,7 @@ func (i attested) String() string { return placed(i.end, i.digest) }
 
 // attested finds an image, its tag resolved once.
 func (a *app) attested(ctx context.Context, s string) (attested, error) {
-	end, err := a.end(s)
-	if err != nil && strings.Contains(s, "#") {
-		var ref oci.ImageRef
-		ref, err = a.image(ctx, s)
-		end = ghcr.End{Kind: ghcr.EndRegistry, Ref: ref}
-	}
+	end, err := a.sourceEnd(ctx, s)
 	if err != nil {
 		return attested{}, err
 	}

@@ -71,6 +71,7 @@ an image of it can be pulled without a login just now. GitHub has no call to cha
 		},
 	}
 	cmd.Flags().StringVar(&set, "set", "", "make it `public, private or internal`")
+	choices(cmd, "set", "public", "private", "internal")
 	cmd.Flags().BoolVar(&open, "open", false, "open the settings page in a browser")
 	return cmd
 }

@@ -162,7 +162,7 @@ func (a *app) vulnsCommand() *cobra.Command {
 all packages of an owner. GitHub does not scan images, and this scans none: it reads what
 scanners attested of the image in the registry and at GitHub, uploaded to code scanning,
 and what Dependabot says, and tells of each finding where it is from and how surely it is
-about the image. ghcr help vulns explains sources and formats.
+about the image. ghcr help vulnerabilities explains sources and formats.
 
 What nobody has looked at is "not scanned", never clean: a report that is not complete says
 what is missing. With --fail-on and its like the exit code is
@@ -200,6 +200,7 @@ what is missing. With --fail-on and its like the exit code is
 	f.add(flags)
 	g.add(flags)
 	p.add(flags)
+	choices(cmd, "format", vulnsFormats...)
 	flags.BoolVar(&f.untagged, "untagged", false, "of a package, also images that have no tag")
 	cmd.AddCommand(a.vulnsDiffCommand(), a.vulnsWhereCommand(), a.vulnsAttachCommand())
 	return cmd

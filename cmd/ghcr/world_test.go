@@ -178,7 +178,7 @@ func TestPartly(t *testing.T) {
 	if code, _, _ := w.run("ghp_alice", "digest", "acme/open:v1"); code != 0 {
 		t.Errorf("what could not be deleted is gone: %d", code)
 	}
-	if code, stdout, stderr = w.run("ghp_reader", "rm", "acme/app:v2", "acme/open:v2", "--yes"); code != exitFailure && code != exitPermission {
+	if code, stdout, stderr = w.run("ghp_reader", "rm", "acme/app:v2", "acme/open:v2", "--yes"); code != exitFindings && code != exitPermission {
 		t.Errorf("a token that may not: exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
@@ -252,7 +252,7 @@ func TestRefusals(t *testing.T) {
 		"private":         {"ghp_stranger", "acme/app:v1", exitNotFound, "may not see it", "not found, or private"},
 		"forbids classic": {"ghp_alice", "strict/app:v1", exitPermission, "the organization forbids it", "an owner of the organization can allow it"},
 		"single sign-on":  {"ghp_alice", "secure/app:v1", exitPermission, "single sign-on", "Configure SSO"},
-		"last tagged":     {"ghp_alice", "acme/solo:v1", exitFailure, "last tagged version", "tag another version first"},
+		"last tagged":     {"ghp_alice", "acme/solo:v1", exitFindings, "last tagged version", "tag another version first"},
 		"downloads":       {"ghp_alice", "acme/open:v1", exitFailure, "more than 5000 downloads", "only GitHub's support"},
 	} {
 		code, stdout, stderr := w.run(test.token, "rm", test.ref, "--yes")
