@@ -42,6 +42,13 @@ func (a *app) applyPrune(ctx context.Context, set *planSet, report *pruneReport,
 	if f.journal != "" && len(list) > 1 {
 		return usage("--journal: one file is for one package, and these are %d", len(list))
 	}
+	if f.ndjson {
+		for _, p := range set.list {
+			if err := p.encodeBlocked(json.NewEncoder(a.stdout)); err != nil {
+				return err
+			}
+		}
+	}
 	run := a.newRun(ctx, report, f)
 	for i, p := range list {
 		opts := run.options(p, len(list))
@@ -59,7 +66,7 @@ func (a *app) applyPrune(ctx context.Context, set *planSet, report *pruneReport,
 }
 
 // resumePrune goes on with runs that ended before their end, or says what is left.
-func (a *app) resumePrune(ctx context.Context, f pruneFlags) error {
+func (a *app) resumePrune(ctx context.Context, f pruneFlags) (*pruneReport, error) {
 	set := &planSet{}
 	r := result{head: []string{"OUTCOME", "DO", "IMAGE", "WHY"}}
 	left := 0
@@ -72,7 +79,7 @@ func (a *app) resumePrune(ctx context.Context, f pruneFlags) error {
 			if !errors.Is(err, ghcr.ErrIntegrity) {
 				err = usage("--resume: %w", err)
 			}
-			return err
+			return nil, err
 		}
 		p := &planned{plan: j.Plan}
 		set.list = append(set.list, p)
@@ -103,16 +110,16 @@ func (a *app) resumePrune(ctx context.Context, f pruneFlags) error {
 		if left > 0 && !a.flags.quiet {
 			fmt.Fprintf(a.stderr, "ghcr: %s left; to go on: ghcr prune --resume %s --apply\n", plural(left, "action"), strings.Join(words, " --resume "))
 		}
-		return err
+		return report, err
 	}
 	asked := changeFlags{yes: f.yes}
 	a.showPlan(asked, "left to be done", shortened(undone, maxHeld))
 	if err := a.confirm(asked, "go on with "+plural(left, "action")+"?"); err != nil {
-		return err
+		return report, err
 	}
 	client, err := a.client()
 	if err != nil {
-		return err
+		return report, err
 	}
 	run := a.newRun(ctx, report, f)
 	for i, p := range set.list {
@@ -122,7 +129,7 @@ func (a *app) resumePrune(ctx context.Context, f pruneFlags) error {
 			break
 		}
 	}
-	return run.end(ctx)
+	return report, run.end(ctx)
 }
 
 func (a *app) newRun(ctx context.Context, report *pruneReport, f pruneFlags) *pruneRun {
@@ -134,7 +141,7 @@ func (a *app) newRun(ctx context.Context, report *pruneReport, f pruneFlags) *pr
 		defer close(told)
 		run.mu.Lock()
 		defer run.mu.Unlock()
-		fmt.Fprintln(a.stderr, "ghcr: ending what is under way, which may take half a minute; ctrl-C again stops at once")
+		fmt.Fprintln(a.stderr, "ghcr: nothing more is sent; what was sent is waited for, and the tags are looked at once more, which may take a minute; ctrl-C again stops at once")
 	})
 	run.quiet = func() {
 		if !stop() {
@@ -336,7 +343,7 @@ func (r *pruneRun) hints(err error) {
 		if undo {
 			fmt.Fprintf(a.stderr, "ghcr: to take it back, for 30 days: ghcr restore --from %s\n", shellWord(name))
 		}
-		if err != nil && !told && t.Left+t.Outcomes[string(ghcr.Failed)] > 0 {
+		if err != nil && !told && t.Left+t.notDone() > 0 {
 			fmt.Fprintf(a.stderr, "ghcr: to go on: ghcr prune --resume %s --apply\n", shellWord(name))
 		}
 	}

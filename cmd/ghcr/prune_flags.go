@@ -34,6 +34,7 @@ type pruneFlags struct {
 	markdown     bool
 	ndjson       bool
 	stats        bool
+	metrics      string
 	exitCode     bool
 
 	apply, yes, dryRun bool
@@ -161,6 +162,7 @@ func (f *pruneFlags) check(given []string) error {
 		{len(f.explain) > 0 && f.apply, "--explain changes nothing: leave out --apply"},
 		{f.confirm != "" && (f.plan == "" || !f.apply), "--confirm is for --plan FILE --apply: a plan that is made anew has another digest"},
 		{f.archiveBlobs && f.archive == "", "--archive-blobs says what --archive copies"},
+		{f.metrics != "" && (f.diff || f.lint || len(f.explain) > 0), "--metrics is for runs that plan or apply"},
 		{f.markdown && f.ndjson, "--markdown and --ndjson exclude each other"},
 		{f.lint && f.apply, "--policy-check changes nothing: leave out --apply"},
 		{f.lint && f.policy == "", "--policy-check looks at a file: add --policy FILE"},

@@ -107,6 +107,12 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 	done := 0
 	var failed []error
 	for _, plan := range plans {
+		if ctx.Err() != nil {
+			for _, item := range plan.Items {
+				list = append(list, newRemoved(plan.Image, ghcr.DeleteResult{DeleteItem: item, Outcome: ghcr.Skipped, Err: context.Cause(ctx)}, ""))
+			}
+			continue
+		}
 		result, err := plan.Apply(ctx)
 		if err != nil {
 			failed = append(failed, err)
