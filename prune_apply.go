@@ -92,6 +92,8 @@ type pruning struct {
 	journal *journal
 
 	known   map[oci.Digest]bool // that the plan tells of
+	unread  []oci.Digest        // of these, what an index says to be no index itself
+	belied  map[oci.Digest]bool // of these, what is one
 	step    map[oci.Digest]int  // actions
 	results []PruneResult       // by action
 	begun   []bool              // by action: an earlier run tried it and did not say that it is done
@@ -116,7 +118,7 @@ type pruning struct {
 func newPruning(s *subject, plan *retain.Plan, opts ApplyOptions, earlier *Journal) *pruning {
 	p := &pruning{
 		subject: s, plan: plan, opts: opts, started: time.Now(), charged: s.client.charged.Load(),
-		known: map[oci.Digest]bool{}, step: map[oci.Digest]int{}, archived: map[oci.Digest]error{}, parts: map[oci.Digest][]int{},
+		known: map[oci.Digest]bool{}, belied: map[oci.Digest]bool{}, step: map[oci.Digest]int{}, archived: map[oci.Digest]error{}, parts: map[oci.Digest][]int{},
 		results: make([]PruneResult, len(plan.Actions)), begun: make([]bool, len(plan.Actions)),
 	}
 	for i, a := range plan.Actions {
@@ -130,6 +132,9 @@ func newPruning(s *subject, plan *retain.Plan, opts ApplyOptions, earlier *Journ
 	}
 	for _, d := range plan.Kept {
 		p.known[d.Digest] = true
+		if d.Unread {
+			p.unread = append(p.unread, d.Digest)
+		}
 	}
 	if earlier != nil {
 		for i, step := range earlier.Steps {
@@ -146,6 +151,9 @@ func newPruning(s *subject, plan *retain.Plan, opts ApplyOptions, earlier *Journ
 func (p *pruning) begin(ctx context.Context, earlier *Journal) (err error) {
 	if len(p.plan.Actions) == 0 {
 		return nil
+	}
+	if err := p.doubt(ctx); err != nil {
+		return err
 	}
 	if err := p.look(ctx); err != nil {
 		return err

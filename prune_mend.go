@@ -53,7 +53,10 @@ func (p *pruning) restoreNeeded(ctx context.Context, roots []oci.Digest) error {
 		if r.Do != retain.Delete || r.Outcome != Done {
 			continue
 		}
-		index := needed[r.Digest]
+		index := ""
+		if d := needed[r.Digest]; d != "" {
+			index = p.nameOf(d)
+		}
 		about, _ := p.about(ctx, r.Action) // what is not kept of it can't be had any more
 		for _, d := range slices.Concat(r.Parents, about) {
 			if index == "" {
