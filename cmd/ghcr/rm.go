@@ -23,8 +23,9 @@ type removed struct {
 	Tags    []string   `json:"tags"`
 	Named   bool       `json:"named"` // and not just along with another
 	Outcome string     `json:"outcome"`
-	Why     string     `json:"why"`  // unless it is deleted
-	Undo    string     `json:"undo"` // the file that ghcr restore --from reads
+	Why     string     `json:"why"`    // unless it is deleted
+	Unread  string     `json:"unread"` // why it could not be read, so that what it lists is not known and stays
+	Undo    string     `json:"undo"`   // the file that ghcr restore --from reads
 }
 
 // removeFlags are those of ghcr rm.
@@ -120,6 +121,7 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 		if result == nil {
 			continue
 		}
+		a.tellOrphaned(plan, result)
 		for _, r := range result.Items {
 			if r.Err == nil {
 				done++
@@ -129,6 +131,20 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 		a.tellUndo(result.Undo)
 	}
 	return errors.Join(a.printRemoved(list), partly(done, failed))
+}
+
+// tellOrphaned says what may be left of indexes that were deleted unread.
+func (a *app) tellOrphaned(plan *ghcr.DeletePlan, result *ghcr.Deletion) {
+	for _, r := range result.Items {
+		if r.Unread == nil || r.Outcome != ghcr.Done || a.flags.quiet {
+			continue
+		}
+		text := "nothing without a tag is left that could be part of it"
+		if n := len(plan.Orphaned); n > 0 {
+			text = plural(n, "manifest") + " without a tag that may be part of it stay: ghcr ls " + plan.Image.Name + " --untagged"
+		}
+		fmt.Fprintf(a.stderr, "ghcr: note: %s could not be read, so what it listed is not known; %s\n", r.Digest, text)
+	}
 }
 
 // partly is the error of several things of which some may have been done.
@@ -184,10 +200,20 @@ func planRows(plan *ghcr.DeletePlan) [][]string {
 		case item.Named:
 			what = ""
 		}
+		if item.Unread != nil {
+			what = strings.TrimPrefix(what+"; it can't be read: what it lists is not known, and stays", "; ")
+		}
 		rows = append(rows, []string{"delete", shortDigest(item.Digest), string(item.Role), shortTags(item.Tags), what})
 	}
 	for _, kept := range plan.Kept {
 		rows = append(rows, []string{"keep", shortDigest(kept.Digest), string(kept.Role), "", kept.Why})
+	}
+	for i, d := range plan.Orphaned {
+		if i == maxShown {
+			rows = append(rows, []string{"keep", fmt.Sprintf("and %d more", len(plan.Orphaned)-i)})
+			break
+		}
+		rows = append(rows, []string{"keep", shortDigest(d), "", "", "may be part of what can't be read"})
 	}
 	for _, ref := range plan.Missing {
 		rows = append(rows, []string{"missing", ref.Reference.String(), "", "", "does not exist"})
@@ -202,6 +228,9 @@ func newRemoved(image oci.ImageRef, r ghcr.DeleteResult, undo string) removed {
 	}
 	if r.Err != nil {
 		m.Why = r.Err.Error()
+	}
+	if r.Unread != nil {
+		m.Unread = r.Unread.Error()
 	}
 	return m
 }
