@@ -26,6 +26,7 @@ type pruneRun struct {
 	began  time.Time
 	told   time.Time
 	left   ghcr.ApplyOptions // of the budget
+	gone   int               // versions deleted, or maybe, in the package under way
 	errs   []error
 	codes  []int      // by package
 	mu     sync.Mutex // held to print while it runs
@@ -87,7 +88,9 @@ func (a *app) resumePrune(ctx context.Context, f pruneFlags) (*pruneReport, erro
 			x := j.Plan.Actions[i]
 			outcome := string(step.Outcome)
 			done := isDone(step.Outcome)
-			if !done {
+			if done {
+				p.done++
+			} else {
 				left++
 				r.ids = append(r.ids, p.ref(x.Digest))
 				if outcome == "" {
@@ -168,6 +171,9 @@ func (r *pruneRun) tell(p *planned, result ghcr.PruneResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done++
+	if result.Do == retain.Delete && (result.Outcome == ghcr.Done || result.Outcome == ghcr.Unknown) {
+		r.gone++
+	}
 	a := r.app
 	switch {
 	case r.flags.ndjson:
@@ -210,6 +216,7 @@ func newPruneResult(p *planned, result ghcr.PruneResult) pruneResult {
 // add takes in what became of a package. It is false if the run is to end here.
 func (r *pruneRun) add(p *planned, result *ghcr.PruneReport, err error) bool {
 	t := &r.report.Totals
+	var over [2]bool // a budget is used up
 	if result != nil {
 		for _, item := range result.Items {
 			r.report.Results = append(r.report.Results, newPruneResult(p, item))
@@ -222,8 +229,11 @@ func (r *pruneRun) add(p *planned, result *ghcr.PruneReport, err error) bool {
 		if result.Journal != "" {
 			r.report.Journals = append(r.report.Journals, result.Journal)
 		}
-		r.left.MaxRequests = spend(r.left.MaxRequests, result.Requests)
-		r.left.MaxDeletes = spend(r.left.MaxDeletes, deletions(result))
+		r.left.MaxRequests, over[0] = spend(r.left.MaxRequests, result.Requests)
+		r.left.MaxDeletes, over[1] = spend(r.left.MaxDeletes, r.gone)
+		r.gone = 0
+	} else {
+		t.Left += p.open()
 	}
 	if r.flags.budget.MaxTime > 0 {
 		r.left.MaxTime = max(r.flags.budget.MaxTime-time.Since(r.began), time.Nanosecond)
@@ -231,25 +241,15 @@ func (r *pruneRun) add(p *planned, result *ghcr.PruneReport, err error) bool {
 	code := pruneCode(result, err)
 	r.fail(err, code)
 	var stopped *ghcr.StoppedError
-	return code != exitInterrupted && !errors.As(err, &stopped) && !errors.Is(err, ghcr.ErrRateLimited)
+	return code != exitInterrupted && !errors.As(err, &stopped) && !errors.Is(err, ghcr.ErrRateLimited) && over == [2]bool{}
 }
 
-// spend takes from a budget, of which zero is none and may not become it.
-func spend(left, used int) int {
-	if left == 0 || used == 0 {
-		return left
+// spend takes from a budget, of which zero is none, and tells whether it is used up.
+func spend(left, used int) (int, bool) {
+	if left == 0 {
+		return 0, false
 	}
-	return max(left-used, 1)
-}
-
-func deletions(result *ghcr.PruneReport) int {
-	n := 0
-	for _, item := range result.Items {
-		if item.Do == retain.Delete && item.Outcome == ghcr.Done {
-			n++
-		}
-	}
-	return n
+	return max(left-used, 1), used >= left
 }
 
 func (r *pruneRun) fail(err error, code int) {
@@ -267,7 +267,7 @@ func (r *pruneRun) leave(list []*planned) {
 	names := make([]string, len(list))
 	for i, p := range list {
 		names[i] = p.name()
-		r.report.Totals.Left += len(p.plan.Actions)
+		r.report.Totals.Left += p.open()
 	}
 	r.fail(fmt.Errorf("not begun: %s: %w", strings.Join(names, ", "), errPartly), exitPartly)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -168,6 +169,8 @@ func (f *pruneFlags) check(given []string) error {
 		{f.lint && f.policy == "", "--policy-check looks at a file: add --policy FILE"},
 		{f.quick.MeanAll && !f.isQuick, "--i-mean-all agrees to flags; a policy says so itself: defaults: {allow_match_all: true}"},
 		{min(f.budget.MaxDeletes, f.budget.MaxRequests, int(f.budget.MaxTime)) < 0, "a limit below zero"},
+		{twice(f.resume), "--resume names a journal twice"},
+		{twice(f.snapshot), "--snapshot names a file twice"},
 	} {
 		if c.is {
 			return usage("%s", c.text)
@@ -183,6 +186,19 @@ func (f *pruneFlags) check(given []string) error {
 		return usage("prune: without rules there is no plan")
 	}
 	return nil
+}
+
+// twice tells whether a file is named more than once.
+func twice(names []string) bool {
+	seen := map[string]bool{}
+	for _, name := range names {
+		name = filepath.Clean(name)
+		if seen[name] {
+			return true
+		}
+		seen[name] = true
+	}
+	return false
 }
 
 // when reads a time: a date, RFC 3339, or an age from now.

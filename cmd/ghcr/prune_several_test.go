@@ -1,0 +1,165 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/llm-dev-ops/ghcr/ghcrtest"
+)
+
+// several is a bubble with packages of which three versions each may go.
+func several(t *testing.T, repos ...string) *bubble {
+	b := newBubble(t, ghcrtest.Options{})
+	for _, repo := range repos {
+		b.fill(repo)
+	}
+	return b
+}
+
+// pruneJSON is what ghcr prune --json prints, as far as it counts.
+type pruneJSON struct {
+	Totals struct {
+		Packages, Versions, Delete, Deleted, Left int
+		Outcomes                                  map[string]int
+	}
+	Unplanned []struct{ Package, Why string }
+	Results   []struct{ Ref, Outcome string }
+}
+
+func (b *bubble) prune(want int, args ...string) (r pruneJSON, errs string) {
+	b.t.Helper()
+	code, out, errs := b.run(append([]string{"prune", "--json"}, args...)...)
+	if code != want {
+		b.t.Fatalf("%v: exit code %d, want %d\n%s", args, code, want, errs)
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		b.t.Fatal(err)
+	}
+	return r, errs
+}
+
+// deletions counts the versions that were deleted, by the emulator.
+func (b *bubble) deletions() (n int) {
+	for _, r := range b.server.Requests() {
+		if r.Role == ghcrtest.RoleAPI && r.Method == "DELETE" && r.Status == 204 {
+			n++
+		}
+	}
+	return n
+}
+
+// whole checks that every action of a report is one of what was done, what was not, and
+// what is left.
+func (r *pruneJSON) whole(t *testing.T, actions int) {
+	t.Helper()
+	sum := r.Totals.Left
+	for outcome, n := range r.Totals.Outcomes {
+		if outcome != "skipped" {
+			sum += n
+		}
+	}
+	if sum != actions {
+		t.Errorf("of %d actions the report tells of %d: %+v", actions, sum, r.Totals)
+	}
+}
+
+var goes = []string{"--tags", "pr-*", "--max-percent", "90"}
+
+// TestBudgetIsOfAllPackages: a budget that one package has used up was no longer one, and
+// each of those after it lost one more version.
+func TestBudgetIsOfAllPackages(t *testing.T) {
+	for budget, want := range map[string]int{"3": 3, "4": 4, "6": 6, "9": 9} {
+		synctest.Test(t, func(t *testing.T) {
+			b := several(t, "acme/a", "acme/b", "acme/c")
+			code := exitPartly
+			if want == 9 {
+				code = 0
+			}
+			r, errs := b.prune(code, append(goes, "acme/a", "acme/b", "acme/c", "--apply", "--yes", "--budget-deletes", budget)...)
+			if n := b.deletions(); n != want || r.Totals.Deleted != want || r.Totals.Left != 9-want {
+				t.Errorf("budget %s: %d deletions, and the report has %+v\n%s", budget, n, r.Totals, errs)
+			}
+			r.whole(t, 9)
+		})
+	}
+}
+
+// TestPruneOneOfManyIsGone: a package that is not there any more when plans are carried out
+// is told, its actions are left, and the others go on.
+func TestPruneOneOfManyIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := several(t, "acme/a", "acme/b", "other/c")
+		b.must(append([]string{"prune", "acme/a", "acme/b", "other/c", "--save-plan", "plan.json"}, goes...)...)
+		b.must("rm", "--package", "acme/b", "--yes")
+		b.server.ResetRequests()
+		r, errs := b.prune(exitPartly, "--plan", "plan.json", "--apply", "--yes")
+		if n := b.deletions(); n != 6 || r.Totals.Deleted != 6 || r.Totals.Left != 3 || !strings.Contains(errs, "acme/b") {
+			t.Errorf("%d deletions, and the report has %+v\n%s", n, r.Totals, errs)
+		}
+		r.whole(t, 9)
+	})
+}
+
+// TestPruneOneOwnerIsDenied: an owner whose packages can't be listed is told as a package
+// that can't be planned, and the others go on.
+func TestPruneOneOwnerIsDenied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := several(t, "acme/a", "other/c")
+		b.server.Inject(ghcrtest.Fault{Role: ghcrtest.RoleAPI, Route: ghcrtest.RoutePackages, Status: 403, Body: `{"message":"Resource not accessible by personal access token"}`, Times: -1})
+		r, errs := b.prune(exitPartly, append(goes, "acme/a", "other", "--save-plan", "plan.json")...)
+		if r.Totals.Packages != 1 || r.Totals.Delete != 3 || len(r.Unplanned) != 1 || r.Unplanned[0].Package != "ghcr.io/other/*" {
+			t.Errorf("%+v\n%s", r, errs)
+		}
+		r, errs = b.prune(exitPartly, append(goes, "acme/a", "other/x*", "--apply", "--yes")...)
+		if r.Totals.Deleted != 3 || len(r.Unplanned) != 1 {
+			t.Errorf("%+v\n%s", r, errs)
+		}
+		// Alone it is what the run comes to.
+		if code, _, errs := b.run(append([]string{"prune", "other"}, goes...)...); code != exitPermission {
+			t.Errorf("exit code %d: %s", code, errs)
+		}
+	})
+}
+
+// TestPruneNamesAPackageOnce: in whatever case, and however often it is named.
+func TestPruneNamesAPackageOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := several(t, "acme/app", "acme/legacy")
+		r, _ := b.prune(0, append(goes, "Acme/App", "acme/app", "ghcr.io/ACME/APP", "ACME", "!Acme/Legacy", "--save-plan", "plan.json")...)
+		if r.Totals.Packages != 1 || r.Totals.Delete != 3 {
+			t.Errorf("%+v", r.Totals)
+		}
+		b.must("prune", "--plan", "plan.json", "--apply", "--yes", "--journal", "run.journal")
+		for _, args := range [][]string{
+			{"--resume", "run.journal", "--resume", "./run.journal", "--apply", "--yes"},
+			{"--snapshot", "s", "--snapshot", "./s", "--tags", "x"},
+		} {
+			if code, _, errs := b.run(append([]string{"prune"}, args...)...); code != exitUsage || !strings.Contains(errs, "twice") {
+				t.Errorf("%v: exit code %d: %s", args, code, errs)
+			}
+		}
+		// Two plans of one package are put together by hand.
+		data, err := os.ReadFile("plan.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file struct {
+			Schema string            `json:"schema"`
+			Plans  []json.RawMessage `json:"plans"`
+		}
+		if err := json.Unmarshal(data, &file); err != nil {
+			t.Fatal(err)
+		}
+		file.Plans = append(file.Plans, file.Plans[0])
+		if data, err = json.Marshal(file); err != nil {
+			t.Fatal(err)
+		}
+		write(t, "twice.json", string(data))
+		if code, _, errs := b.run("prune", "--plan", "twice.json", "--apply", "--yes"); code != exitUsage || !strings.Contains(errs, "two plans") {
+			t.Errorf("exit code %d: %s", code, errs)
+		}
+	})
+}
