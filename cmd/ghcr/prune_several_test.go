@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/llm-dev-ops/ghcr/ghcrtest"
 )
@@ -160,6 +161,31 @@ func TestPruneNamesAPackageOnce(t *testing.T) {
 		write(t, "twice.json", string(data))
 		if code, _, errs := b.run("prune", "--plan", "twice.json", "--apply", "--yes"); code != exitUsage || !strings.Contains(errs, "two plans") {
 			t.Errorf("exit code %d: %s", code, errs)
+		}
+	})
+}
+
+// TestDeletedVersionsCountDown: the list of what was deleted tells for how long it can
+// still be restored.
+func TestDeletedVersionsCountDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := several(t, "acme/app")
+		b.must("rm", "acme/app:pr-1", "--yes")
+		deleted := time.Now()
+		time.Sleep(10*24*time.Hour + time.Hour)
+		if out := b.must("ls", "acme/app", "--deleted"); !strings.HasSuffix(out, "\t"+deleted.Add(30*24*time.Hour).UTC().Format(time.RFC3339)+"\n") {
+			t.Errorf("got %q", out)
+		}
+		if out := b.must("ls", "acme/app", "--deleted", "--jq", ".[0].restorableUntil"); !strings.HasPrefix(out, deleted.Add(30*24*time.Hour).UTC().Format("2006-01-02T")) {
+			t.Errorf("got %q", out)
+		}
+		if out := b.must("ls", "acme/app", "--versions", "--jq", ".[0].restorableUntil"); strings.TrimSpace(out) != "null" {
+			t.Errorf("got %q", out)
+		}
+		for left, want := range map[time.Duration]string{19*24*time.Hour + 23*time.Hour: "for 19 days", 25 * time.Hour: "for 1 day", time.Minute: "for 1 hour at most", 0: "no longer"} {
+			if got := countdown(left); got != want {
+				t.Errorf("%s: %s, want %s", left, got, want)
+			}
 		}
 	})
 }
