@@ -225,3 +225,25 @@ func TestRestoreBrokenOffWhileItIsHeldUp(t *testing.T) {
 		})
 	}
 }
+
+// oddCause is an error that can't be compared.
+type oddCause struct{ of []string }
+
+func (oddCause) Error() string { return "odd" }
+
+// TestBrokenOffForAnyCause: what somebody ends a context with is theirs to choose.
+func TestBrokenOffForAnyCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPrunable(t, ghcrtest.Options{})
+		plan := p.planOf("acme/app", "v1", "v2")
+		p.server.Inject(ghcrtest.Fault{Role: ghcrtest.RoleAPI, Method: "DELETE", After: 1, Status: 403, Body: `{"message":"You have exceeded a secondary rate limit."}`})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(10*time.Second, func() { cancel(oddCause{[]string{"a"}}) })
+		report, err := p.client.ApplyPrune(ctx, plan, ghcr.ApplyOptions{Journal: t.TempDir() + "/journal"})
+		var odd oddCause
+		if !errors.As(err, &odd) || report.Count(ghcr.Skipped) != len(plan.Actions)-1 {
+			p.describe(report, err)
+			t.Error("it ended otherwise")
+		}
+	})
+}

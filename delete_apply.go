@@ -137,8 +137,9 @@ func (p *DeletePlan) mend(run context.Context, result *Deletion) error {
 		if m := r.node.Manifest; m != nil {
 			item.MediaType, item.Manifest = m.MediaType, m.Bytes()
 		}
-		r.Outcome, r.Err = s.bringBack(ctx, item, nameOf(index))
-		p.report(*r)
+		if r.Outcome, r.Err = s.bringBack(ctx, item, nameOf(index)); r.Outcome != Done {
+			p.report(*r)
+		}
 	}
 	return nil
 }
@@ -296,7 +297,7 @@ func (s *subject) deleteVersion(ctx context.Context, version int64, d oci.Digest
 // of it.
 func (s *subject) sendDeletion(ctx, sent context.Context, version int64, d oci.Digest) error {
 	if ctx.Err() != nil {
-		return untried{context.Cause(ctx)}
+		return &untried{context.Cause(ctx)}
 	}
 	err := s.api.DeleteVersion(sent, s.owner, s.name, version)
 	switch {
@@ -357,7 +358,7 @@ func (s *subject) confirmGone(ctx context.Context, version int64, d oci.Digest) 
 func (s *subject) deleteManifest(ctx context.Context, d oci.Digest) error {
 	gone := &packages.Error{Reason: packages.Gone, Op: "delete manifest " + d.String(), Owner: s.image.Registry, Package: s.image.Name}
 	if ctx.Err() != nil {
-		return untried{context.Cause(ctx)}
+		return &untried{context.Cause(ctx)}
 	}
 	sent, release := transport.Finishing(ctx, finishWait)
 	defer release()

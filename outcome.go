@@ -74,7 +74,7 @@ func outcomeOf(err error) Outcome {
 	var changed *ChangedError
 	var pending *PendingError
 	var unknown *UnknownError
-	var not untried
+	var not *untried
 	switch {
 	case errors.As(err, &changed):
 		return Changed
@@ -92,13 +92,13 @@ func outcomeOf(err error) Outcome {
 // off.
 type untried struct{ error }
 
-func (u untried) Unwrap() error { return u.error }
+func (u *untried) Unwrap() error { return u.error }
 
 // brokenOff is the error of a look that comes before a change: once ctx is done, it failed
 // for that.
 func brokenOff(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && outcomeOf(err) == Failed {
-		return untried{context.Cause(ctx)}
+		return &untried{context.Cause(ctx)}
 	}
 	return err
 }
@@ -108,7 +108,7 @@ func brokenOff(ctx context.Context, err error) error {
 func notSent(ctx, sent context.Context, err error) error {
 	var e *transport.Error
 	if ctx.Err() != nil && sent.Err() == nil && !errors.As(err, &e) {
-		return untried{context.Cause(ctx)}
+		return &untried{context.Cause(ctx)}
 	}
 	return err
 }

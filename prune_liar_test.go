@@ -23,7 +23,9 @@ func lying(parts ...*ghcrtest.Image) *ghcrtest.Image {
 	if err != nil {
 		panic(err)
 	}
-	return ghcrtest.Raw(oci.MediaTypeOCIIndex, raw)
+	index := ghcrtest.Raw(oci.MediaTypeOCIIndex, raw)
+	index.Children = parts
+	return index
 }
 
 // TestPruneIndexThatLies: an index that says of an inner index that it is an image is

@@ -260,7 +260,7 @@ func missing(item UndoItem, tried, back map[oci.Digest]bool) oci.Digest {
 func (r *restoring) restoreOne(run context.Context, item UndoItem, result *RestoreResult) error {
 	s := r.subject
 	if run.Err() != nil {
-		return untried{context.Cause(run)}
+		return &untried{context.Cause(run)}
 	}
 	ctx, release := transport.Finishing(run, finishWait)
 	defer release()

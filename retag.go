@@ -111,7 +111,7 @@ func (s *subject) point(ctx context.Context, tag string, d oci.Digest) (Retagged
 // it was sent it goes on, within sent, when ctx is done.
 func (s *subject) put(ctx, sent context.Context, tag string, m *oci.Manifest) error {
 	if ctx.Err() != nil {
-		return untried{context.Cause(ctx)}
+		return &untried{context.Cause(ctx)}
 	}
 	err := s.repo.PutManifest(sent, tag, m)
 	if err == nil || !leavesOpen(err) && ctx.Err() == nil {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -185,6 +187,40 @@ func TestDeletedVersionsCountDown(t *testing.T) {
 		for left, want := range map[time.Duration]string{19*24*time.Hour + 23*time.Hour: "for 19 days", 25 * time.Hour: "for 1 day", time.Minute: "for 1 hour at most", 0: "no longer"} {
 			if got := countdown(left); got != want {
 				t.Errorf("%s: %s, want %s", left, got, want)
+			}
+		}
+	})
+}
+
+// TestBlockedVersionsAreLines: a reader of lines of JSON is told of each version that a rule
+// would delete and that stays, when it is planned and when it is done at once.
+func TestBlockedVersionsAreLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := several(t, "acme/app")
+		for _, apply := range []bool{false, true} {
+			args := append([]string{"prune", "acme/app", "--keep", "pr-3", "--ndjson"}, goes...)
+			want := map[string]int{"plan": 1, "blocked": 1}
+			if apply {
+				args = append(args, "--apply", "--yes")
+				want = map[string]int{"blocked": 1, "result": 2, "end": 1}
+			}
+			got := map[string]int{}
+			for line := range strings.Lines(b.must(args...)) {
+				var one struct {
+					Type, Ref, Rule, Reason, Why string
+					Version                      int64
+					Tags                         []string
+				}
+				if err := json.Unmarshal([]byte(line), &one); err != nil {
+					t.Fatal(err)
+				}
+				got[one.Type]++
+				if one.Type == "blocked" && (!slices.Equal(one.Tags, []string{"pr-3"}) || one.Rule != "tags" || one.Reason != "protected" || one.Version == 0 || !strings.Contains(one.Why, "protects") || !strings.HasPrefix(one.Ref, "ghcr.io/acme/app@sha256:")) {
+					t.Errorf("%s", line)
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("apply %v: lines %v, want %v", apply, got, want)
 			}
 		}
 	})
