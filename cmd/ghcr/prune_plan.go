@@ -305,7 +305,7 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 			return nil, nil, usage("prune %s: an owner is needed, without * and ?", s)
 		}
 		if _, err := client.ParseRef(owner + "/x"); err != nil {
-			return nil, false, usage("prune %s: %q is no owner", s, owner)
+			return nil, nil, usage("prune %s: %q is no owner", s, owner)
 		}
 		choice.Packages = append(choice.Packages, not+owner+"/"+name)
 		owners[owner] = owners[owner] || not == ""
@@ -328,6 +328,7 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 		}
 		if err != nil {
 			set.failed = append(set.failed, unplanned{home.Registry + "/" + owner + "/*", err.Error(), err})
+			delete(owners, owner) // what it has is not known
 		}
 		for _, name := range found {
 			if !names[name] && choice.Covers(name) && covers(name) {
@@ -337,7 +338,7 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 	}
 	for _, pattern := range choice.Packages {
 		one := retain.Policy{Packages: []string{pattern}}
-		if !strings.HasPrefix(pattern, "!") && !slices.ContainsFunc(slices.Collect(maps.Keys(names)), one.Covers) && !a.flags.quiet {
+		if owner, _, _ := strings.Cut(pattern, "/"); owners[owner] && !slices.ContainsFunc(slices.Collect(maps.Keys(names)), one.Covers) && !a.flags.quiet {
 			fmt.Fprintf(a.stderr, "ghcr: note: no package is %s\n", pattern)
 		}
 	}
