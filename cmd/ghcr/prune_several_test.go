@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"os"
@@ -224,4 +225,32 @@ func TestBlockedVersionsAreLines(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRemovePackagesBrokenOff: a deletion that was sent is waited for, and what was not sent
+// is skipped.
+func TestRemovePackagesBrokenOff(t *testing.T) {
+	for name, fault := range map[string]ghcrtest.Fault{
+		"under way": {Delay: 20 * time.Second},
+		"limited":   {Status: 403, Body: `{"message":"You have exceeded a secondary rate limit."}`, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := several(t, "acme/a", "acme/b", "acme/c")
+				fault.Role, fault.Method, fault.After = ghcrtest.RoleAPI, "DELETE", 1
+				b.server.Inject(fault)
+				ctx, cancel := context.WithCancelCause(t.Context())
+				time.AfterFunc(10*time.Second, func() { cancel(errInterrupted{}) })
+				b.ctx = ctx
+				code, out, errs := b.run("rm", "--package", "acme/a", "acme/b", "acme/c", "--yes")
+				want := "done\tghcr.io/acme/a\t5\ndone\tghcr.io/acme/b\t5\nskipped\tghcr.io/acme/c\t5\n"
+				if name == "limited" {
+					want = strings.Replace(want, "done\tghcr.io/acme/b", "skipped\tghcr.io/acme/b", 1)
+				}
+				if code != exitInterrupted || out != want {
+					t.Errorf("exit code %d: %s%s", code, out, errs)
+				}
+			})
+		})
+	}
 }

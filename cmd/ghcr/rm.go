@@ -12,6 +12,8 @@ import (
 
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/packages"
+	"github.com/llm-dev-ops/ghcr/transport"
 )
 
 // removed is one line of ghcr rm.
@@ -284,29 +286,54 @@ func (a *app) removePackages(ctx context.Context, given []string, f removeFlags)
 			}
 		}
 	}
+	done := 0
 	var failed []error
 	for _, ref := range all {
 		g := gone{ref.Repository(), versions[ref.Name], plannedOutcome}
 		if !f.dryRun {
 			api, owner, name, err := a.packageOf(ref)
 			if err == nil {
-				err = api.Delete(ctx, owner, name)
+				err = deletePackage(ctx, api, ref, owner, name)
 			}
-			if err != nil {
+			var unknown *ghcr.UnknownError
+			switch g.Outcome = string(ghcr.Done); {
+			case errors.As(err, &unknown):
+				g.Outcome = string(ghcr.Unknown)
+				failed = append(failed, err)
+			case err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+				g.Outcome = string(ghcr.Skipped)
+				failed = append(failed, err)
+			case err != nil:
 				failed = append(failed, err)
 				continue
-			}
-			g.Outcome = string(ghcr.Done)
-			if !a.flags.quiet {
+			case !a.flags.quiet:
 				fmt.Fprintf(a.stderr, "ghcr: to take it back, for 30 days and while its name is free: ghcr restore --package %s\n", ref.Repository())
 			}
+		}
+		if g.Outcome == string(ghcr.Done) {
+			done++
 		}
 		list = append(list, g)
 		r.ids = append(r.ids, g.Package)
 		r.rows = append(r.rows, []string{g.Outcome, g.Package, fmt.Sprint(g.Versions)})
 	}
 	r.data = list
-	return errors.Join(a.print(r), partly(len(list), failed))
+	return errors.Join(a.print(r), partly(done, failed))
+}
+
+// deletePackage deletes a whole package. When ctx is done before it is sent, it is not; once
+// it was, it is waited for.
+func deletePackage(ctx context.Context, api *packages.Client, image oci.ImageRef, owner, name string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	sent, release := transport.Finishing(ctx, 30*time.Second)
+	defer release()
+	err := api.Delete(sent, owner, name)
+	if err != nil && sent.Err() != nil {
+		err = &ghcr.UnknownError{Image: image, Cause: err}
+	}
+	return err
 }
 
 // wholePackages reads the names of packages, each once. Nothing is done to any before
