@@ -553,3 +553,32 @@ func TestDeleteWhatWasJustPushed(t *testing.T) {
 		}
 	})
 }
+
+// TestUnreadableIndexSaysWhatIsLeft: an index that could not be read was deleted by its
+// digest, and nothing said that its parts were left.
+func TestUnreadableIndexSaysWhatIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSandbox(t, ghcrtest.Options{})
+		child, tagged, used := image(1, 1), image(2, 1), image(4, 1)
+		broken := ghcrtest.NewIndex(child, tagged, used)
+		s.add("acme/app", "", broken)
+		s.add("acme/app", "tagged", tagged)
+		s.add("acme/app", "v2", ghcrtest.NewIndex(used, image(3, 1)))
+		s.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteManifest, Method: "GET", Ref: broken.Digest().String(), Status: 404, Times: -1})
+		plan, err := s.client.PlanDelete(t.Context(), ghcr.DeleteOptions{}, s.ref("acme/app@"+broken.Digest().String()))
+		if err != nil || plan.Err() != nil {
+			t.Fatal(err, plan.Err())
+		}
+		if len(plan.Items) != 1 || !errors.Is(plan.Items[0].Unread, ghcr.ErrNotFound) || !slices.Equal(plan.Orphaned, []oci.Digest{child.Digest()}) {
+			t.Errorf("plan %+v, orphaned %v, want %s", plan.Items, plan.Orphaned, child.Digest())
+		}
+		if result, err := plan.Apply(t.Context()); err != nil || result.Items[0].Unread == nil {
+			t.Errorf("%+v: %v", result, err)
+		}
+		s.holds("acme/app", "", child)
+		whole, err := s.client.PlanDelete(t.Context(), ghcr.DeleteOptions{}, s.ref("acme/app:v2"))
+		if err != nil || len(whole.Orphaned) != 0 || whole.Items[0].Unread != nil {
+			t.Errorf("of what was read: %+v, %v", whole, err)
+		}
+	})
+}

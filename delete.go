@@ -39,6 +39,10 @@ type DeletePlan struct {
 	Items   []DeleteItem   // in the order in which they go
 	Kept    []KeptItem     // what hangs on them and stays
 	Missing []oci.ImageRef // what does not exist, with DeleteOptions.IgnoreMissing
+	// Orphaned is what stays and may be of no use any more: manifests without a tag that
+	// nothing lists as far as is known, where an item could not be read. They may be its
+	// parts, or of others that are gone. There are none where all items were read.
+	Orphaned []oci.Digest
 
 	subject  *subject
 	opts     DeleteOptions
@@ -57,6 +61,9 @@ type DeleteItem struct {
 	Tags    []string  // all that go with it
 	Others  []string  // those of them that were not named
 	Named   bool      // it was named itself, and does not go along with another
+	// Unread is why its manifest could not be read; nil if it was. What such an item
+	// lists is not known, and stays.
+	Unread error
 
 	node *oci.Node
 }
@@ -233,6 +240,10 @@ func (p *DeletePlan) fill(v *view, r oci.Removal, roots []oci.Digest) (settled b
 			item.Version, item.Created = version.ID, version.CreatedAt
 		} else if p.subject.api != nil {
 			settled = false
+		}
+		if n.Manifest == nil {
+			item.Unread = v.unread(n.Digest)
+			p.Orphaned = v.orphans(r.Gone)
 		}
 		if item.Named {
 			item.Others = slices.DeleteFunc(slices.Clone(n.Tags), func(tag string) bool { return named[tag] })

@@ -1,6 +1,7 @@
 package ghcr
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
+	"github.com/llm-dev-ops/ghcr/transport"
 )
 
 // Apply deletes what the plan says, an index before what it lists and an image before
@@ -24,6 +26,9 @@ import (
 // it. So at the end, even if ctx is done by then, the tags are looked at once more for
 // up to a minute, and what an index has begun to list meanwhile is restored. A tag that is put on an image in the moment before it is
 // deleted is lost.
+//
+// When ctx is done, waits end at once and nothing more is sent; a deletion that was sent has
+// half a minute to be answered and looked at.
 //
 // Errors: those of [DeletePlan.Err] and [*ChangedError], with nothing done; the cause
 // if nothing was deleted; else [*PartialError]. The result is there beside an error
@@ -51,14 +56,19 @@ func (p *DeletePlan) Apply(ctx context.Context) (*Deletion, error) {
 	p.run(ctx, result)
 	mendErr := p.mend(ctx, result)
 	var causes []error
-	done := 0
+	done, untold := 0, false
 	for _, r := range result.Items {
 		switch {
 		case r.Outcome.good():
 			done++
 		case r.Outcome != Skipped || len(causes) == 0:
 			causes = append(causes, r.Err)
+		default:
+			untold = untold || ctx.Err() != nil
 		}
+	}
+	if untold {
+		causes = append(causes, context.Cause(ctx))
 	}
 	if mendErr != nil {
 		causes = append(causes, mendErr)
@@ -110,7 +120,7 @@ func (p *DeletePlan) mend(run context.Context, result *Deletion) error {
 		return nil
 	}
 	// Whoever breaks the run off must not leave an index broken either.
-	ctx, release := finishing(run, mendWait)
+	ctx, release := outliving(run, mendWait)
 	defer release()
 	s := p.subject
 	needed, err := s.begun(ctx, p.seen)
@@ -127,8 +137,9 @@ func (p *DeletePlan) mend(run context.Context, result *Deletion) error {
 		if m := r.node.Manifest; m != nil {
 			item.MediaType, item.Manifest = m.MediaType, m.Bytes()
 		}
-		r.Outcome, r.Err = s.bringBack(ctx, item, nameOf(index))
-		p.report(*r)
+		if r.Outcome, r.Err = s.bringBack(ctx, item, nameOf(index)); r.Outcome != Done {
+			p.report(*r)
+		}
 	}
 	return nil
 }
@@ -225,7 +236,7 @@ func (s *subject) deleteOne(ctx context.Context, item DeleteItem) error {
 		case errors.Is(err, ErrNotFound):
 			// Whether the tag alone is gone, or all of it, shows below.
 		case err != nil:
-			return err
+			return brokenOff(ctx, err)
 		case d.Digest != item.Digest:
 			return &ChangedError{ref, fmt.Sprintf("its tag %s points to %s by now", tag, d.Digest)}
 		}
@@ -236,9 +247,9 @@ func (s *subject) deleteOne(ctx context.Context, item DeleteItem) error {
 	v, err := s.api.Version(ctx, s.owner, s.name, item.Version)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return s.confirmGone(ctx, item.Version, item.Digest)
+		return brokenOff(ctx, s.confirmGone(ctx, item.Version, item.Digest))
 	case err != nil:
-		return err
+		return brokenOff(ctx, err)
 	case v.Digest() != item.Digest:
 		return &ChangedError{ref, fmt.Sprintf("version %d is %s", item.Version, v.Digest())}
 	}
@@ -247,23 +258,74 @@ func (s *subject) deleteOne(ctx context.Context, item DeleteItem) error {
 	if !slices.Equal(tags, item.Tags) {
 		return &ChangedError{ref, "by now it has " + describeTags(tags)}
 	}
-	if err := s.api.DeleteVersion(ctx, s.owner, s.name, item.Version); errors.Is(err, packages.Gone) {
-		return s.confirmGone(ctx, item.Version, item.Digest)
-	} else if err != nil {
-		return err
-	}
-	return s.verifyDeleted(ctx, item.Version)
+	return s.deleteVersion(ctx, item.Version, item.Digest)
 }
 
-// verifyDeleted looks at a version that GitHub said it deleted.
-func (s *subject) verifyDeleted(ctx context.Context, version int64) error {
-	switch _, err := s.api.Version(ctx, s.owner, s.name, version); {
+// finishWait is for how long a change that was sent is waited for after the run was
+// broken off.
+const finishWait = 30 * time.Second
+
+// deleteVersion deletes a version and finds out what came of it, once it was sent even if
+// ctx is done by then.
+func (s *subject) deleteVersion(ctx context.Context, version int64, d oci.Digest) error {
+	sent, release := transport.Finishing(ctx, finishWait)
+	defer release()
+	switch err := s.sendDeletion(ctx, sent, version, d); {
+	case errors.Is(err, packages.Gone):
+		if err = s.confirmGone(sent, version, d); ctx.Err() != nil && outcomeOf(err) == Failed && !hopeless(err) {
+			return unknown(ctx, s.byDigest(d), err)
+		}
+		return err
+	case err != nil:
+		return err
+	}
+	// The registry knows at once, and asking it costs nothing of the API's quota.
+	if _, err := s.repo.Resolve(sent, d.String()); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	// Somebody may have pushed the same manifest again, which is another version.
+	switch _, err := s.api.Version(sent, s.owner, s.name, version); {
 	case errors.Is(err, ErrNotFound):
 		return nil
 	case err != nil:
-		return fmt.Errorf("version %d was deleted, and could not be looked at afterwards: %w", version, err)
+		return unknown(ctx, s.byDigest(d), fmt.Errorf("GitHub said that it deleted version %d, which could not be looked at afterwards: %w", version, err))
 	}
 	return fmt.Errorf("version %d is still there, although GitHub said that it deleted it", version)
+}
+
+// sendDeletion deletes a version, and looks at it only if the answer leaves open what came
+// of it.
+func (s *subject) sendDeletion(ctx, sent context.Context, version int64, d oci.Digest) error {
+	if ctx.Err() != nil {
+		return &untried{context.Cause(ctx)}
+	}
+	err := s.api.DeleteVersion(sent, s.owner, s.name, version)
+	switch {
+	case err == nil, errors.Is(err, packages.Gone):
+		return err
+	case sent.Err() != nil:
+		return unknown(ctx, s.byDigest(d), err)
+	case !leavesOpen(err):
+		return notSent(ctx, sent, err)
+	}
+	switch _, lookErr := s.repo.Resolve(sent, d.String()); {
+	case errors.Is(lookErr, ErrNotFound):
+		return nil
+	case lookErr != nil:
+		return unknown(ctx, s.byDigest(d), err)
+	}
+	return err
+}
+
+// leavesOpen tells whether an error leaves it open whether a change was made.
+func leavesOpen(err error) bool {
+	var e *transport.Error
+	var refusal *packages.Error
+	return errors.As(err, &e) && !errors.As(err, &refusal) && !e.NotSent() && (e.Status == 0 || e.Status >= 500)
+}
+
+func (s *subject) byDigest(d oci.Digest) oci.ImageRef {
+	return s.image.With(oci.Reference{Digest: d})
 }
 
 // confirmGone returns [packages.Gone] for a version that the API does not find. Nor does
@@ -295,18 +357,25 @@ func (s *subject) confirmGone(ctx context.Context, version int64, d oci.Digest) 
 // deleteManifest deletes on a registry that can.
 func (s *subject) deleteManifest(ctx context.Context, d oci.Digest) error {
 	gone := &packages.Error{Reason: packages.Gone, Op: "delete manifest " + d.String(), Owner: s.image.Registry, Package: s.image.Name}
-	err := s.repo.DeleteManifest(ctx, d.String())
+	if ctx.Err() != nil {
+		return &untried{context.Cause(ctx)}
+	}
+	sent, release := transport.Finishing(ctx, finishWait)
+	defer release()
+	err := s.repo.DeleteManifest(sent, d.String())
 	if errors.Is(err, ErrNotFound) {
 		return gone
 	}
-	if err != nil {
+	if err != nil && !leavesOpen(err) && ctx.Err() == nil {
 		return err
 	}
-	switch _, err := s.repo.Resolve(ctx, d.String()); {
-	case errors.Is(err, ErrNotFound):
+	switch _, lookErr := s.repo.Resolve(sent, d.String()); {
+	case errors.Is(lookErr, ErrNotFound):
 		return nil
+	case lookErr != nil:
+		return unknown(ctx, s.byDigest(d), cmp.Or(err, lookErr))
 	case err != nil:
-		return fmt.Errorf("%s was deleted, and could not be looked at afterwards: %w", d, err)
+		return notSent(ctx, sent, err)
 	}
 	return fmt.Errorf("%s is still there, although the registry said that it deleted it", d)
 }

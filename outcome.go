@@ -1,12 +1,14 @@
 package ghcr
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
+	"github.com/llm-dev-ops/ghcr/transport"
 )
 
 // Outcome is what became of one thing that was to be changed.
@@ -19,7 +21,8 @@ const (
 	Blocked     Outcome = "blocked"      // GitHub does not allow it, whoever asks
 	Changed     Outcome = "changed"      // it is not what it was when it was planned; it was left alone
 	Pending     Outcome = "pending"      // begun; it is to be done again later
-	Skipped     Outcome = "skipped"      // it was not tried, because of another's outcome
+	Skipped     Outcome = "skipped"      // it was not tried, because of another's outcome or since the run was broken off
+	Unknown     Outcome = "unknown"      // it was sent, and what came of it could not be found out
 	Failed      Outcome = "failed"
 )
 
@@ -70,13 +73,44 @@ func outcomeOf(err error) Outcome {
 	}
 	var changed *ChangedError
 	var pending *PendingError
+	var unknown *UnknownError
+	var not *untried
 	switch {
 	case errors.As(err, &changed):
 		return Changed
 	case errors.As(err, &pending):
 		return Pending
+	case errors.As(err, &unknown):
+		return Unknown
+	case errors.As(err, &not):
+		return Skipped
 	}
 	return Failed
+}
+
+// untried is why something was not done and nothing was sent for it: the run was broken
+// off.
+type untried struct{ error }
+
+func (u *untried) Unwrap() error { return u.error }
+
+// brokenOff is the error of a look that comes before a change: once ctx is done, it failed
+// for that.
+func brokenOff(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && outcomeOf(err) == Failed {
+		return &untried{context.Cause(ctx)}
+	}
+	return err
+}
+
+// notSent is the error of a request that changes something, within sent, which is
+// [transport.Finishing] of ctx. Without an exchange, it was not sent.
+func notSent(ctx, sent context.Context, err error) error {
+	var e *transport.Error
+	if ctx.Err() != nil && sent.Err() == nil && !errors.As(err, &e) {
+		return &untried{context.Cause(ctx)}
+	}
+	return err
 }
 
 // hopeless tells whether an error will meet whatever is tried next.
@@ -172,3 +206,26 @@ func (e *PendingError) Error() string {
 
 // Is makes every PendingError an [ErrConflict].
 func (e *PendingError) Is(target error) bool { return target == ErrConflict }
+
+// unknown is the error of a change that was sent. If the run was broken off, it says so.
+func unknown(ctx context.Context, image oci.ImageRef, cause error) error {
+	if ctx.Err() != nil && !errors.Is(cause, context.Cause(ctx)) {
+		cause = fmt.Errorf("%w (%w)", cause, context.Cause(ctx))
+	}
+	return &UnknownError{image, cause}
+}
+
+// UnknownError says that a change was sent, and that it could not be found out what came
+// of it: it may be done, or may still be. Who looks later knows.
+type UnknownError struct {
+	Image oci.ImageRef
+	Cause error
+}
+
+// Error says what stood in the way.
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("%s: it is not known what came of it: %v", e.Image, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *UnknownError) Unwrap() error { return e.Cause }

@@ -72,7 +72,7 @@ func (w *world) image() *ghcrtest.Image {
 
 func (w *world) pick() *ghcrtest.Image { return w.images[w.r.IntN(len(w.images))] }
 
-// index is one of what there is, nested or with attestations at times.
+// index is one of what there is, nested or with attestations at times. At times it lies.
 func (w *world) index() *ghcrtest.Image {
 	var children []*ghcrtest.Image
 	for range 1 + w.r.IntN(3) {
@@ -86,6 +86,9 @@ func (w *world) index() *ghcrtest.Image {
 	}
 	if w.r.IntN(2) == 0 {
 		children = append(children, w.image())
+	}
+	if w.r.IntN(6) == 0 {
+		return lying(children...)
 	}
 	return ghcrtest.NewIndex(children...)
 }

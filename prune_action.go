@@ -9,7 +9,6 @@ import (
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/retain"
-	"github.com/llm-dev-ops/ghcr/transport"
 )
 
 // do carries out n actions: one, or several untaggings.
@@ -26,16 +25,19 @@ func (p *pruning) do(ctx context.Context, i, n int) {
 		}
 		switch above, err := p.above(ctx, a); {
 		case err != nil:
-			p.finish(k, err)
+			p.finish(k, brokenOff(ctx, err))
 		case above != "":
 			p.tell(k, Skipped, fmt.Errorf("%s stays, since %s does", p.byDigest(a.Digest), above))
 		default:
 			if err := p.prepare(ctx, k); err != nil {
-				p.finish(k, err)
+				p.finish(k, brokenOff(ctx, err))
 			} else {
 				ready = append(ready, k)
 			}
 		}
+	}
+	if p.end == nil && ctx.Err() != nil {
+		p.end = context.Cause(ctx)
 	}
 	for _, k := range ready {
 		if p.end != nil {
@@ -104,9 +106,14 @@ func (p *pruning) finish(k int, err error) {
 	if writeErr := p.journal.ended(k, outcome, err); writeErr != nil && p.end == nil {
 		p.end = fmt.Errorf("the outcome of an action could not be written down: %w", writeErr)
 	}
+	if outcome == Skipped {
+		if p.left++; p.end == nil {
+			p.end = err
+		}
+	}
 	p.tell(k, outcome, err)
 	p.proved = p.proved || outcome == Done && p.plan.Actions[k].Do != retain.Retag
-	if outcome != Failed {
+	if outcome != Failed && outcome != Unknown {
 		p.failures = 0
 		return
 	}
@@ -133,49 +140,30 @@ func (p *pruning) delete(ctx context.Context, a retain.Action) error {
 		switch now, err := s.repo.Resolve(ctx, tag); {
 		case errors.Is(err, ErrNotFound):
 			if gone, err := p.isGone(ctx, a, true); err != nil {
-				return err
+				return brokenOff(ctx, err)
 			} else if gone {
 				return p.gone(a)
 			}
 			return p.changed(a, "its tag %s is gone by now", tag)
 		case err != nil:
-			return err
+			return brokenOff(ctx, err)
 		case now.Digest != a.Digest:
 			return p.changed(a, "its tag %s points to %s by now", tag, now.Digest)
 		}
 	}
-	err := s.api.DeleteVersion(ctx, s.owner, s.name, a.Version)
-	switch {
-	case errors.Is(err, packages.Gone):
-		return s.confirmGone(ctx, a.Version, a.Digest)
-	case err != nil && !leavesOpen(err):
-		return err
+	err := s.deleteVersion(ctx, a.Version, a.Digest)
+	if err == nil || outcomeOf(err) == Unknown || leavesOpen(err) {
+		p.deleted++
+		p.sinceList++
 	}
-	p.deleted++
-	p.sinceList++
-	// The registry knows at once, and asking it costs nothing of the API's quota.
-	if _, lookErr := s.repo.Resolve(ctx, a.Digest.String()); errors.Is(lookErr, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	// Somebody may have pushed the same manifest again, which is another version.
-	return s.verifyDeleted(ctx, a.Version)
-}
-
-// leavesOpen tells whether an error leaves it open whether a version was deleted.
-func leavesOpen(err error) bool {
-	var e *transport.Error
-	var refusal *packages.Error
-	return errors.As(err, &e) && !errors.As(err, &refusal) && (e.Status == 0 || e.Status >= 500)
+	return err
 }
 
 // retag gives an image a tag that nothing else has.
 func (p *pruning) retag(ctx context.Context, a retain.Action) error {
 	switch now, err := p.subject.repo.Resolve(ctx, a.On); {
 	case ignoreNotFound(err) != nil:
-		return err
+		return brokenOff(ctx, err)
 	case err == nil && now.Digest != a.Digest:
 		return p.changed(a, "the tag %s that it was to get is on %s", a.On, now.Digest)
 	}
@@ -200,7 +188,7 @@ func (p *pruning) untag(ctx context.Context, ready []int) {
 			left--
 			item := UntagItem{Tag: tag, Digest: d, Version: a.Version, Others: others}
 			if err := u.readImage(ctx, &item); err != nil {
-				errs[k] = errors.Join(errs[k], err)
+				errs[k] = errors.Join(errs[k], brokenOff(ctx, err))
 			} else if item.Digest != a.Digest {
 				errs[k] = errors.Join(errs[k], p.changed(a, "its tag %s points to %s by now", tag, item.Digest))
 			} else {

@@ -24,8 +24,9 @@ import (
 // has begun to need meanwhile is restored. A tag that is put on an image after the last
 // look at the tags and before its deletion is lost.
 //
-// When ctx is done, the action under way gets half a minute to end. A refusal that
-// would meet all others too ends the run, and so do five failures one after the other.
+// When ctx is done, waits end at once and nothing more is sent; a change that was sent has
+// half a minute to be answered and looked at. A refusal that would meet all others too ends
+// the run, and so do five failures one after the other.
 //
 // Errors: [*PlanError], [ErrDenied] for a token that is known not to be allowed to
 // delete, and [packages.MovingError], with nothing done; [*StoppedError] for a limit of
@@ -76,7 +77,7 @@ func (c *Client) prune(ctx context.Context, plan *retain.Plan, opts ApplyOptions
 	}
 	p.run(ctx)
 	// Whoever breaks the run off must not leave an index broken either.
-	mendCtx, release := finishing(ctx, mendWait)
+	mendCtx, release := outliving(ctx, mendWait)
 	mendErr := p.mend(mendCtx)
 	release()
 	report := &PruneReport{Plan: plan.Digest, Items: p.results, Journal: p.journal.path(), Left: p.left, Requests: p.spent()}
@@ -91,6 +92,8 @@ type pruning struct {
 	journal *journal
 
 	known   map[oci.Digest]bool // that the plan tells of
+	unread  []oci.Digest        // of these, what an index says to be no index itself
+	belied  map[oci.Digest]bool // of these, what is one
 	step    map[oci.Digest]int  // actions
 	results []PruneResult       // by action
 	begun   []bool              // by action: an earlier run tried it and did not say that it is done
@@ -115,7 +118,7 @@ type pruning struct {
 func newPruning(s *subject, plan *retain.Plan, opts ApplyOptions, earlier *Journal) *pruning {
 	p := &pruning{
 		subject: s, plan: plan, opts: opts, started: time.Now(), charged: s.client.charged.Load(),
-		known: map[oci.Digest]bool{}, step: map[oci.Digest]int{}, archived: map[oci.Digest]error{}, parts: map[oci.Digest][]int{},
+		known: map[oci.Digest]bool{}, belied: map[oci.Digest]bool{}, step: map[oci.Digest]int{}, archived: map[oci.Digest]error{}, parts: map[oci.Digest][]int{},
 		results: make([]PruneResult, len(plan.Actions)), begun: make([]bool, len(plan.Actions)),
 	}
 	for i, a := range plan.Actions {
@@ -129,6 +132,9 @@ func newPruning(s *subject, plan *retain.Plan, opts ApplyOptions, earlier *Journ
 	}
 	for _, d := range plan.Kept {
 		p.known[d.Digest] = true
+		if d.Unread {
+			p.unread = append(p.unread, d.Digest)
+		}
 	}
 	if earlier != nil {
 		for i, step := range earlier.Steps {
@@ -145,6 +151,9 @@ func newPruning(s *subject, plan *retain.Plan, opts ApplyOptions, earlier *Journ
 func (p *pruning) begin(ctx context.Context, earlier *Journal) (err error) {
 	if len(p.plan.Actions) == 0 {
 		return nil
+	}
+	if err := p.doubt(ctx); err != nil {
+		return err
 	}
 	if err := p.look(ctx); err != nil {
 		return err
@@ -179,9 +188,7 @@ func (p *pruning) run(ctx context.Context) {
 			if p.end != nil {
 				p.skip(i, n)
 			} else {
-				inner, release := finishing(ctx, finishWait)
-				p.do(inner, i, n)
-				release()
+				p.do(ctx, i, n)
 			}
 		}
 		i += n
@@ -233,8 +240,8 @@ func (p *pruning) affords(i, n int) bool {
 	return p.spent()+requests <= p.opts.MaxRequests
 }
 
-// finishing outlives a context for a while, so that what is under way can end.
-func finishing(ctx context.Context, wait time.Duration) (context.Context, func()) {
+// outliving outlives a context for a while.
+func outliving(ctx context.Context, wait time.Duration) (context.Context, func()) {
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		select {
@@ -245,9 +252,6 @@ func finishing(ctx context.Context, wait time.Duration) (context.Context, func()
 	})
 	return inner, func() { stop(); cancel(nil) }
 }
-
-// finishWait is for how long an action goes on after the run was broken off.
-const finishWait = 30 * time.Second
 
 // mayGoOn finds out whether the run is to end here, and looks again if it is time to.
 func (p *pruning) mayGoOn(ctx context.Context, i, n int) {

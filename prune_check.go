@@ -43,8 +43,11 @@ func (p *pruning) check(ctx context.Context, i int) error {
 	if a.Do != retain.Delete {
 		return nil
 	}
-	if index := p.now.needed[a.Digest]; index != "" {
-		return p.changed(a, "%s has begun to list it", index)
+	switch index := p.now.needed[a.Digest]; {
+	case p.belied[index]:
+		return p.changed(a, "%s lists it, which is an index although another says that it is an image", p.nameOf(index))
+	case index != "":
+		return p.changed(a, "%s has begun to list it", p.nameOf(index))
 	}
 	if len(p.now.unread) > 0 {
 		return p.changed(a, "it may be part of %s, which came since and can't be read", joinDigests(p.now.unread))

@@ -582,3 +582,42 @@ func TestPrunePushedAgain(t *testing.T) {
 		p.stay()
 	})
 }
+
+// TestPrunePushedAgainBeforeItIsRestored: what an index has begun to need and somebody
+// pushes right before it is restored is another version. The one that went is gone, and
+// is not said to be back.
+func TestPrunePushedAgainBeforeItIsRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPrunable(t, ghcrtest.Options{})
+		plan := p.planOf("acme/app", "v1")
+		nested := p.old.Children[2]
+		p.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteVersionRestore, Do: func(*ghcrtest.Server) {
+			p.add("acme/app", "", nested.Children[0])
+			p.add("acme/app", "", nested)
+		}})
+		journal := t.TempDir() + "/journal"
+		report, err := p.apply(plan, ghcr.ApplyOptions{Journal: journal, Report: func(r ghcr.PruneResult) {
+			if r.Digest == nested.Children[0].Digest() && r.Outcome == ghcr.Done {
+				index := ghcrtest.NewIndex(nested)
+				p.add("acme/app", "new", ghcrtest.Raw(index.Manifest.MediaType, index.Manifest.Bytes()))
+			}
+		}})
+		if len(p.server.Faults()) == 0 {
+			t.Fatal("nothing was restored")
+		}
+		p.truthful("acme/app", report)
+		p.holds("acme/app", "new", ghcrtest.NewIndex(nested))
+		j, readErr := ghcr.ReadJournal(journal)
+		if readErr != nil {
+			t.Fatal(readErr)
+		}
+		for i, step := range j.Steps {
+			if step.Restored != (report.Items[i].Outcome == ghcr.Changed) {
+				t.Errorf("%s is restored by the journal: %v, and %s by the report", report.Items[i].Digest, step.Restored, report.Items[i].Outcome)
+			}
+		}
+		if t.Failed() {
+			p.describe(report, err)
+		}
+	})
+}

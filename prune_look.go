@@ -9,6 +9,7 @@ import (
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
+	"github.com/llm-dev-ops/ghcr/retain"
 )
 
 // outlook is what a package is like while a plan is carried out. The list of versions
@@ -19,9 +20,9 @@ type outlook struct {
 	listed map[oci.Digest]bool
 	pages  int // that the list had
 	tags   map[string]oci.Digest
-	names  map[oci.Digest][]string // the same by digest, sorted
-	needed map[oci.Digest]string   // what manifests list that the plan does not know, and which
-	unread []oci.Digest            // manifests that it does not know, which can't be read: they may list anything
+	names  map[oci.Digest][]string   // the same by digest, sorted
+	needed map[oci.Digest]oci.Digest // what manifests list that the plan does not know, and which
+	unread []oci.Digest              // manifests that it does not know, which can't be read: they may list anything
 }
 
 // has tells whether a manifest is there, as far as lists and tags show.
@@ -172,9 +173,9 @@ func (s *subject) allTags(ctx context.Context) (map[string]oci.Digest, error) {
 // readNew reads those manifests that the plan does not know, and what they list, and
 // tells what they need. What the plan knows needs nothing that goes, and never will: a
 // digest always names the same. What went and is there again was pushed anew.
-func (p *pruning) readNew(ctx context.Context, wanted []oci.Digest) (needed map[oci.Digest]string, unread []oci.Digest, err error) {
+func (p *pruning) readNew(ctx context.Context, wanted []oci.Digest) (needed map[oci.Digest]oci.Digest, unread []oci.Digest, err error) {
 	s := p.subject
-	needed = map[oci.Digest]string{}
+	needed = map[oci.Digest]oci.Digest{}
 	have := map[oci.Digest]bool{}
 	for top := true; len(wanted) > 0; top = false {
 		wanted = slices.DeleteFunc(wanted, func(d oci.Digest) bool {
@@ -220,7 +221,7 @@ func (p *pruning) readNew(ctx context.Context, wanted []oci.Digest) (needed map[
 				if e.Kind == oci.EdgeSubject || e.Descriptor.Digest == d {
 					continue // what refers to something does not keep it
 				}
-				needed[e.Descriptor.Digest] = p.nameOf(d)
+				needed[e.Descriptor.Digest] = d
 				if e.Kind == oci.EdgeChild {
 					below = append(below, e.Descriptor.Digest)
 				}
@@ -229,6 +230,39 @@ func (p *pruning) readNew(ctx context.Context, wanted []oci.Digest) (needed map[
 		wanted = below
 	}
 	return needed, unread, nil
+}
+
+// doubt asks the registry about what the plan knows by the word of an index alone: that it
+// is no index itself. What is one is read as what came since. What the registry does not
+// have is nothing to keep.
+func (p *pruning) doubt(ctx context.Context) error {
+	s := p.subject
+	if !slices.ContainsFunc(p.plan.Actions, func(a retain.Action) bool { return a.Do == retain.Delete }) {
+		return nil
+	}
+	belied := make([]bool, len(p.unread))
+	err := each(ctx, len(p.unread), func(ctx context.Context, i int) error {
+		if m := s.client.manifests.get(p.unread[i]); m != nil {
+			belied[i] = m.IsIndex()
+			return nil
+		}
+		stored, err := s.repo.Resolve(ctx, p.unread[i].String())
+		belied[i] = err == nil && (oci.IsIndexType(stored.MediaType) || !oci.IsManifestType(stored.MediaType))
+		if err != nil && ofOneManifest(err) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, d := range p.unread {
+		if belied[i] {
+			delete(p.known, d)
+			p.belied[d] = true
+		}
+	}
+	return nil
 }
 
 func (p *pruning) nameOf(d oci.Digest) string {

@@ -53,7 +53,10 @@ func (p *pruning) restoreNeeded(ctx context.Context, roots []oci.Digest) error {
 		if r.Do != retain.Delete || r.Outcome != Done {
 			continue
 		}
-		index := needed[r.Digest]
+		index := ""
+		if d := needed[r.Digest]; d != "" {
+			index = p.nameOf(d)
+		}
 		about, _ := p.about(ctx, r.Action) // what is not kept of it can't be had any more
 		for _, d := range slices.Concat(r.Parents, about) {
 			if index == "" {
@@ -79,15 +82,22 @@ func (p *pruning) restoreNeeded(ctx context.Context, roots []oci.Digest) error {
 
 func (p *pruning) bringBack(ctx context.Context, i int, index string) {
 	a := p.plan.Actions[i]
-	outcome, err := p.subject.bringBack(ctx, UndoItem{Version: a.Version, Digest: a.Digest}, index)
-	p.restored(i, outcome, err)
+	if outcome, err := p.subject.bringBack(ctx, UndoItem{Version: a.Version, Digest: a.Digest}, index); outcome != Done {
+		p.restored(i, outcome, err)
+	}
 }
 
-// bringBack restores what was deleted, for the sake of an index. The error says so.
+// bringBack restores what was deleted, for the sake of an index. The error says so. It is
+// done still if somebody has pushed it again, for that is another version.
 func (s *subject) bringBack(ctx context.Context, item UndoItem, index string) (Outcome, error) {
 	image := s.image.With(oci.Reference{Digest: item.Digest})
 	if err := (&restoring{subject: s}).restoreOne(ctx, item, &RestoreResult{}); err != nil {
 		return Failed, fmt.Errorf("%s has begun to need %s, which could not be restored: %w", index, image, err)
+	}
+	if s.api != nil && item.Version != 0 {
+		if _, err := s.api.Version(ctx, s.owner, s.name, item.Version); errors.Is(err, ErrNotFound) {
+			return Done, nil
+		}
 	}
 	return Changed, &ChangedError{image, fmt.Sprintf("%s has begun to need it, and it was restored", index)}
 }

@@ -1,6 +1,7 @@
 package ghcr_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -16,11 +17,11 @@ import (
 )
 
 // prune carries out a plan as the world has it: at once, in parts, with a process that
-// dies, or with an answer that is wrong. It returns the last report.
+// dies or is told to end, or with an answer that is wrong. It returns the last report.
 func (w *world) prune(plan *retain.Plan) (report *ghcr.PruneReport, err error) {
 	t := w.t
 	opts := ghcr.ApplyOptions{Journal: t.TempDir() + "/journal"}
-	switch w.r.IntN(5) {
+	switch w.r.IntN(6) {
 	default:
 		opts.Journal = "" // a journal is on the disk after each step, which takes time
 	case 0:
@@ -32,9 +33,9 @@ func (w *world) prune(plan *retain.Plan) (report *ghcr.PruneReport, err error) {
 		fault := faults[w.r.IntN(len(faults))]
 		fault.After, fault.Times = w.r.IntN(60), 1+w.r.IntN(3)
 		if fault.Status == 404 {
-			// A third would have the deletion, the API and the registry all say that a
-			// version is gone, and nobody is left to ask.
-			fault.Times = min(fault.Times, 2)
+			// A second might have both the API and the registry say that a version is gone,
+			// and nobody is left to ask.
+			fault.Times = 1
 		}
 		w.server.Inject(fault)
 	case 2:
@@ -54,6 +55,19 @@ func (w *world) prune(plan *retain.Plan) (report *ghcr.PruneReport, err error) {
 			}
 			return w.client.ResumePrune(t.Context(), opts.Journal, opts)
 		}
+	case 3:
+		// Answers take long, and some are that of a limit.
+		w.server.Inject(ghcrtest.Fault{Role: ghcrtest.RoleAPI, Method: "DELETE", After: w.r.IntN(6), Status: 429, Body: `{"message":"slow down"}`})
+		w.server.Inject(ghcrtest.Fault{Jitter: 4 * time.Second, Seed: w.r.Uint64(), Times: 100})
+		report, err = w.client.ApplyPrune(w.after(time.Duration(w.r.IntN(60_000))*time.Millisecond), plan, opts)
+		if report != nil && report.Count(ghcr.Failed)+report.Count(ghcr.Unknown) > 0 && errors.Is(err, errCtrlC) {
+			t.Errorf("what was not sent is left, and what was is known: %v", err)
+		}
+		w.truthful(worldRepo, report)
+		if report == nil || report.Journal == "" {
+			return report, err
+		}
+		return w.client.ResumePrune(t.Context(), opts.Journal, opts)
 	}
 	report, err = w.client.ApplyPrune(t.Context(), plan, opts)
 	for runs := 0; report != nil && report.Left > 0 && runs < 30; runs++ {

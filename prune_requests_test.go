@@ -99,8 +99,8 @@ func TestPruneRequests(t *testing.T) {
 				apply := s.spent()
 				t.Logf("apply %+v, %d of them counted; %d tags, %d deletions", apply, report.Requests, tags, 3*old)
 				// The tags before and after and each minute, each deleted version's own before it
-				// goes, and each digest after it.
-				heads := tags + (tags - old) + old + 3*old
+				// goes, and each digest after it; and once what is known by an index's word alone.
+				heads := tags + (tags - old) + old + 3*old + 2*(indexes-old)
 				looks := int(time.Since(began) / time.Minute)
 				if apply.pages != (n+2+99)/100 || apply.calls > 2 || apply.deletes != 3*old || apply.manifests != 0 ||
 					apply.heads < heads || apply.heads > heads+looks*tags {

@@ -156,6 +156,10 @@ func TestPruneBrokenOffAtAnyRequest(t *testing.T) {
 			if off() && err != nil {
 				broken++
 			}
+			if report != nil && report.Count(ghcr.Failed)+report.Count(ghcr.Unknown) > 0 {
+				p.describe(report, err)
+				t.Errorf("request %d: what was not sent is left, and what was is known", n)
+			}
 			p.truthful("acme/app", report)
 			p.stay()
 			if _, statErr := os.Stat(journal); statErr != nil {

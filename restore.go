@@ -8,6 +8,7 @@ import (
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
+	"github.com/llm-dev-ops/ghcr/transport"
 )
 
 // RestoreOptions say what to restore: versions by number, manifests by digest, or all
@@ -44,6 +45,9 @@ type Moved struct {
 // image before its signatures. What a restored index lists and was deleted too comes
 // along. Each is looked at afterwards, and the tags of an undo file are given back.
 // A version that is there is as good as restored.
+//
+// When ctx is done, waits end at once and nothing more is begun; what was begun has half a
+// minute to end.
 //
 // Errors: [ErrInvalid] for nothing to restore, and for an undo file of another
 // repository or whose numbers are of other digests; [ErrNotFound] for what was not
@@ -253,12 +257,17 @@ func missing(item UndoItem, tried, back map[oci.Digest]bool) oci.Digest {
 }
 
 // restoreOne brings one manifest back, and its tags.
-func (r *restoring) restoreOne(ctx context.Context, item UndoItem, result *RestoreResult) error {
+func (r *restoring) restoreOne(run context.Context, item UndoItem, result *RestoreResult) error {
 	s := r.subject
+	if run.Err() != nil {
+		return &untried{context.Cause(run)}
+	}
+	ctx, release := transport.Finishing(run, finishWait)
+	defer release()
 	switch {
 	case item.Version != 0 && s.api != nil:
 		if err := r.restoreVersion(ctx, item); err != nil {
-			return err
+			return notSent(run, ctx, err)
 		}
 	case item.Manifest != nil:
 		m, err := oci.ParseManifest(item.MediaType, item.Manifest)
@@ -290,8 +299,11 @@ func (r *restoring) restoreVersion(ctx context.Context, item UndoItem) error {
 		return nil
 	}
 	// It may be there already, by this number or, pushed again, by another.
-	if _, lookErr := s.repo.Resolve(ctx, item.Digest.String()); lookErr == nil {
+	switch _, lookErr := s.repo.Resolve(ctx, item.Digest.String()); {
+	case lookErr == nil:
 		return nil
+	case leavesOpen(err) && !errors.Is(lookErr, ErrNotFound):
+		return unknown(transport.Waits(ctx), s.byDigest(item.Digest), err)
 	}
 	return err
 }

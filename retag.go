@@ -7,6 +7,7 @@ import (
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/transfer"
+	"github.com/llm-dev-ops/ghcr/transport"
 )
 
 // Retagged is what [Client.Retag] did.
@@ -81,27 +82,49 @@ func (s *subject) point(ctx context.Context, tag string, d oci.Digest) (Retagged
 	case err == nil:
 		result.Before = before.Digest
 	case !errors.Is(err, ErrNotFound):
-		return Retagged{}, err
+		return Retagged{}, brokenOff(ctx, err)
 	}
+	sent, release := transport.Finishing(ctx, finishWait)
+	defer release()
 	if result.Before != d {
 		m, err := s.manifest(ctx, d)
 		if err != nil {
-			return Retagged{}, err
+			return Retagged{}, brokenOff(ctx, err)
 		}
-		if err := s.repo.PutManifest(ctx, tag, m); err != nil {
+		if err := s.put(ctx, sent, tag, m); err != nil {
 			return Retagged{}, err
 		}
 	}
 	for _, name := range []string{tag, d.String()} {
-		now, err := s.repo.Resolve(ctx, name)
+		now, err := s.repo.Resolve(sent, name)
 		if err != nil {
-			return result, fmt.Errorf("look at %s afterwards: %w", name, err)
+			return result, unknown(ctx, s.image.With(oci.Reference{Tag: tag}), fmt.Errorf("look at %s afterwards: %w", name, err))
 		}
 		if now.Digest != d {
 			return result, &ChangedError{s.image.With(oci.Reference{Tag: tag}), fmt.Sprintf("somebody else has moved it to %s", now.Digest)}
 		}
 	}
 	return result, nil
+}
+
+// put has a tag name a manifest, and finds out what came of it where that is open: once
+// it was sent it goes on, within sent, when ctx is done.
+func (s *subject) put(ctx, sent context.Context, tag string, m *oci.Manifest) error {
+	if ctx.Err() != nil {
+		return &untried{context.Cause(ctx)}
+	}
+	err := s.repo.PutManifest(sent, tag, m)
+	if err == nil || !leavesOpen(err) && ctx.Err() == nil {
+		return err
+	}
+	// A wait before it is sent again may have ended, so it may have been sent in any case.
+	switch now, lookErr := s.repo.Resolve(sent, tag); {
+	case lookErr == nil && now.Digest == m.Digest():
+		return nil
+	case ignoreNotFound(lookErr) != nil:
+		return unknown(ctx, s.image.With(oci.Reference{Tag: tag}), err)
+	}
+	return notSent(ctx, sent, err)
 }
 
 // Promote copies an image to another name, mostly a tag of another repository, such

@@ -111,7 +111,7 @@ func (s *subject) mayDelete(ctx context.Context) error {
 // isStill checks that a tag points where it did.
 func (p *UntagPlan) isStill(ctx context.Context, item UntagItem) error {
 	_, err := p.subject.digest(ctx, oci.Reference{Tag: item.Tag, Digest: cmp.Or(item.throwaway, item.Digest)})
-	return err
+	return brokenOff(ctx, err)
 }
 
 // untagging is a plan that is being carried out.
@@ -132,9 +132,11 @@ func (u *untagging) move(ctx context.Context) {
 
 // deleteTags deletes the tags where the registry can do that.
 func (u *untagging) deleteTags(ctx context.Context) {
+	sent, release := transport.Finishing(ctx, finishWait)
+	defer release()
 	for i, item := range u.plan.Items {
 		if u.errs[i] = u.plan.isStill(ctx, item); u.errs[i] == nil {
-			u.errs[i] = u.plan.subject.repo.DeleteManifest(ctx, item.Tag)
+			u.errs[i] = notSent(ctx, sent, u.plan.subject.repo.DeleteManifest(sent, item.Tag))
 			u.done[i] = u.errs[i] == nil
 		}
 	}
@@ -168,8 +170,8 @@ func (u *untagging) replace(ctx context.Context) {
 		switch item := u.plan.Items[r.item]; {
 		case r.version == 0 && err != nil && ctx.Err() == nil:
 			u.errs[r.item] = u.putBack(ctx, r, err)
-		case r.version == 0 && ctx.Err() != nil:
-			u.errs[r.item] = fmt.Errorf("%w (%w)", &PendingError{u.plan.byTag(item.Tag), r.digest}, context.Cause(ctx))
+		case ctx.Err() != nil:
+			u.errs[r.item] = u.pending(ctx, r)
 		case r.version == 0:
 			u.errs[r.item] = &PendingError{u.plan.byTag(item.Tag), r.digest}
 		default:
@@ -221,15 +223,15 @@ func (u *untagging) putThrowaway(ctx context.Context, item UntagItem) (oci.Diges
 	if err := u.plan.isStill(ctx, item); err != nil {
 		return "", err
 	}
-	err = u.plan.subject.repo.PutManifest(ctx, item.Tag, m)
-	if err == nil {
-		return m.Digest(), nil
-	}
-	// It may be there all the same.
-	if now, lookErr := u.plan.subject.repo.Resolve(ctx, item.Tag); lookErr == nil && now.Digest == m.Digest() {
-		return m.Digest(), nil
-	}
-	return "", err
+	sent, release := transport.Finishing(ctx, finishWait)
+	defer release()
+	return m.Digest(), u.plan.subject.put(ctx, sent, item.Tag, m)
+}
+
+// pending is what an untagging comes to that is broken off while its tag is on a
+// throw-away manifest.
+func (u *untagging) pending(ctx context.Context, r *replaced) error {
+	return fmt.Errorf("%w (%w)", &PendingError{u.plan.byTag(u.plan.Items[r.item].Tag), r.digest}, context.Cause(ctx))
 }
 
 // find looks for the versions of throw-away manifests, and tells whether it has all.
@@ -308,17 +310,27 @@ func (u *untagging) finish(ctx context.Context, r *replaced) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil // gone already, and the tag with it
+	case err != nil && ctx.Err() != nil:
+		return u.pending(ctx, r)
 	case err != nil:
 		return u.putBack(ctx, r, err)
 	case v.Digest() != r.digest || len(v.Tags) > 1 || len(v.Tags) == 1 && v.Tags[0] != item.Tag:
 		return u.putBack(ctx, r, &ChangedError{u.plan.byTag(item.Tag), fmt.Sprintf("version %d is %s by now, with %s", r.version, v.Digest(), describeTags(v.Tags))})
 	}
-	err = s.api.DeleteVersion(ctx, s.owner, s.name, r.version)
+	sent, release := transport.Finishing(ctx, finishWait)
+	defer release()
+	err = s.sendDeletion(ctx, sent, r.version, r.digest)
+	switch outcomeOf(err) {
+	case Skipped:
+		return u.pending(ctx, r)
+	case Unknown:
+		return unknown(ctx, u.plan.byTag(item.Tag), err)
+	}
 	if err != nil && !errors.Is(err, packages.Gone) {
-		return u.putBack(ctx, r, err)
+		return u.putBack(sent, r, err)
 	}
 	if r.moved {
-		return u.movedAway(ctx, item)
+		return u.movedAway(sent, item)
 	}
 	return nil
 }
@@ -361,8 +373,10 @@ func (u *untagging) putBack(ctx context.Context, r *replaced, cause error) error
 
 // verify looks at what was to be as it was: the images and their other tags. A tag
 // that went along is put back.
-func (u *untagging) verify(ctx context.Context) {
+func (u *untagging) verify(run context.Context) {
 	s := u.plan.subject
+	ctx, release := transport.Finishing(run, finishWait)
+	defer release()
 	for i, item := range u.plan.Items {
 		if !u.done[i] {
 			continue
@@ -371,7 +385,7 @@ func (u *untagging) verify(ctx context.Context) {
 		case err == nil:
 			u.errs[i] = &ChangedError{u.plan.byTag(item.Tag), fmt.Sprintf("it is there again, on %s", now.Digest)}
 		case !errors.Is(err, ErrNotFound):
-			u.errs[i] = fmt.Errorf("look at tag %s afterwards: %w", item.Tag, err)
+			u.errs[i] = unknown(run, u.plan.byTag(item.Tag), fmt.Errorf("look at tag %s afterwards: %w", item.Tag, err))
 		}
 		if u.errs[i] == nil {
 			u.errs[i] = u.verifyOthers(ctx, item)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -165,6 +166,25 @@ func children(m *oci.Manifest) iter.Seq[oci.Digest] {
 			}
 		}
 	}
+}
+
+// unread is why a manifest could not be read.
+func (v *view) unread(d oci.Digest) error {
+	if version := v.versions[d]; version != nil && version.Unreadable != nil {
+		return version.Unreadable
+	}
+	return fmt.Errorf("manifest %s could not be read", d)
+}
+
+// orphans are what has no tag and does not go, and that nothing which stays lists or is
+// known to be about.
+func (v *view) orphans(gone []*oci.Node) (list []oci.Digest) {
+	for _, n := range v.graph.Nodes() {
+		if len(n.Tags)+len(n.Parents)+len(n.Subjects) == 0 && !slices.Contains(gone, n) {
+			list = append(list, n.Digest)
+		}
+	}
+	return list
 }
 
 // walkReferrers adds what refers to the roots and to what they list, which no list

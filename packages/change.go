@@ -43,8 +43,8 @@ func (c *Client) change(ctx context.Context, s subject, q request, done func() (
 		if try == cutOff || lookErr != nil || isNotFound(err) {
 			return c.explainChange(ctx, err, s, q)
 		}
-		if err := pause(ctx, try); err != nil {
-			return err
+		if ended := pause(ctx, try); ended != nil {
+			return fmt.Errorf("%w (%w)", err, ended)
 		}
 	}
 }

@@ -276,6 +276,7 @@ func (c *Client) url(segments ...string) string {
 
 // pause waits before the next try, twice as long after each.
 func pause(ctx context.Context, try int) error {
+	ctx = transport.Waits(ctx)
 	t := time.NewTimer(time.Second << try)
 	defer t.Stop()
 	select {

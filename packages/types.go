@@ -73,6 +73,19 @@ type PackageVersion struct {
 	Tags        []string // the same as in Metadata; empty if it is untagged
 }
 
+// RestoreWindow is for how long GitHub keeps what was deleted
+// (docs/quirks.md#rest-restore-window).
+const RestoreWindow = 30 * 24 * time.Hour
+
+// RestorableUntil returns when a deleted version can't be restored any more; zero for one
+// that is not deleted.
+func (v PackageVersion) RestorableUntil() time.Time {
+	if v.DeletedAt.IsZero() {
+		return time.Time{}
+	}
+	return v.DeletedAt.Add(RestoreWindow)
+}
+
 // Digest returns the digest of the version's manifest.
 func (v PackageVersion) Digest() oci.Digest { return v.Metadata.Container.ManifestDigest }
 

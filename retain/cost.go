@@ -17,7 +17,7 @@ const (
 // cost works out what the actions take and free. An untagging is a manifest read, one
 // put and one deleted for each tag, and the list read twice more for all; a tag that is
 // given, a manifest read and put. Where the tags point is looked at before, after, and each
-// minute between.
+// minute between; what was not read, once.
 func (p *planner) cost(actions []Action) Cost {
 	var c Cost
 	if len(actions) == 0 {
@@ -46,6 +46,9 @@ func (p *planner) cost(actions []Action) Cost {
 	}
 	c.Looks += tags * (2 + c.Points/pointsPerMinute)
 	p.bytes(&c)
+	if deletes > 0 {
+		c.Looks += c.Unread
+	}
 	return c
 }
 

@@ -85,6 +85,9 @@ type Decision struct {
 	// Path leads from what keeps it: a kept image first, the version itself last. Of more
 	// than 20 the ones behind the first are left out.
 	Path []oci.Digest `json:"path,omitempty"`
+	// Unread says that it is not known by itself: an index lists it as an image, and was
+	// believed. Who carries the plan out asks the registry what it is.
+	Unread bool `json:"unread,omitempty"`
 }
 
 // Reason is why a version goes or stays. The codes are stable.

@@ -165,7 +165,10 @@ func (p *planner) order() []int {
 
 func (p *planner) bare(i int) Decision {
 	it := &p.items[i]
-	return Decision{Version: it.ID, Digest: it.Digest, Tags: it.tags, Role: p.role(i)}
+	return Decision{
+		Version: it.ID, Digest: it.Digest, Tags: it.tags, Role: p.role(i),
+		Unread: it.leaf && it.node.Manifest == nil && it.unreadable == "",
+	}
 }
 
 // decision says why a version stays that nothing becomes of.

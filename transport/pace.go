@@ -153,7 +153,7 @@ func pointsOf(method string) int {
 // enter waits in the queue, and then for the budget. Only the first in the queue
 // looks at the clock, so that the end of a wait wakes one.
 func (c *Client) enter(g *gate, req *http.Request, call Call, how login) (ticket, time.Duration, error) {
-	ctx, began := req.Context(), time.Now()
+	ctx, began := Waits(req.Context()), time.Now()
 	t := ticket{points: pointsOf(req.Method), resource: resourceOf(call)}
 	held := false
 	g.queue(t.points)

@@ -115,6 +115,7 @@ func backoff(attempt int) time.Duration {
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
+	ctx = Waits(ctx)
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -137,8 +137,8 @@ prune --apply: 0 if all was done, or was done before by somebody else; 3 if an a
 blocked by GitHub, changed since the plan, or failed; 1 if all failed; 3 at a limit of its
 own (--budget-deletes, --budget-requests, --max-time); 4 and 6 if that ended it. 8 for a
 plan that has expired, is not the one that was confirmed, or is refused by its limits; 7
-for one that was altered; 2 for one of another package. The first ctrl-C ends what is
-under way and writes it down, the second ends the process; --resume goes on.
+for one that was altered; 2 for one of another package. The first ctrl-C ends waits
+at once and waits for what was sent alone, the second ends the process; --resume goes on.
 
 GHCR answers a pull of an image that does not exist with a refusal where nobody is
 logged in: that is 4, not 5.`},

@@ -28,7 +28,9 @@ type listedVersion struct {
 	Created  time.Time  `json:"created"`
 	Updated  time.Time  `json:"updated"`
 	Deleted  *time.Time `json:"deleted"`
-	URL      string     `json:"url"` // for people
+	// RestorableUntil is null unless it is deleted.
+	RestorableUntil *time.Time `json:"restorableUntil"`
+	URL             string     `json:"url"` // for people
 }
 
 // listVersions lists the manifests of a package.
@@ -64,11 +66,27 @@ func (a *app) listVersions(ctx context.Context, ref oci.ImageRef, opts registry.
 		}
 		r.rows = append(r.rows, []string{fmt.Sprint(v.ID), shortDigest(v.Digest), v.what(), shortTags(v.Tags), ago(at, now)})
 		r.plain = append(r.plain, []string{fmt.Sprint(v.ID), v.Digest.String(), v.what(), tags, at.Format(time.RFC3339)})
+		if until := v.RestorableUntil; until != nil {
+			last := len(r.rows) - 1
+			r.rows[last] = append(r.rows[last], countdown(until.Sub(now)))
+			r.plain[last] = append(r.plain[last], until.Format(time.RFC3339))
+		}
 	}
 	if f.deleted {
-		r.head[4] = "DELETED"
+		r.head = append(r.head[:4], "DELETED", "RESTORABLE")
 	}
 	return a.print(r)
+}
+
+// countdown says how much time is left.
+func countdown(left time.Duration) string {
+	switch {
+	case left <= 0:
+		return "no longer"
+	case left < 24*time.Hour:
+		return "for " + plural(int(left/time.Hour)+1, "hour") + " at most"
+	}
+	return "for " + plural(int(left/(24*time.Hour)), "day")
 }
 
 // versionRows reads the versions, and joins those that are there with their manifests.
@@ -102,7 +120,8 @@ func (a *app) versionRows(ctx context.Context, ref oci.ImageRef, deleted bool) (
 func newListedVersion(v packages.PackageVersion) listedVersion {
 	return listedVersion{
 		ID: v.ID, Digest: v.Digest(), Tags: append([]string{}, v.Tags...), Role: oci.RoleUnknown, Reach: oci.ReachUnknown,
-		PartOf: []string{}, About: []string{}, Created: v.CreatedAt.UTC(), Updated: v.UpdatedAt.UTC(), Deleted: stated(v.DeletedAt.UTC()), URL: v.HTMLURL,
+		PartOf: []string{}, About: []string{}, Created: v.CreatedAt.UTC(), Updated: v.UpdatedAt.UTC(), Deleted: stated(v.DeletedAt.UTC()),
+		RestorableUntil: stated(v.RestorableUntil().UTC()), URL: v.HTMLURL,
 	}
 }
 

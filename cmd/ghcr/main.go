@@ -57,14 +57,25 @@ func (a *app) run(ctx context.Context, args []string) int {
 	case out.err != nil && !errors.Is(err, out.err):
 		err = errors.Join(err, out.err)
 	}
-	if err == nil {
-		return 0
-	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	code := a.exitCode(ctx, err)
+	switch code {
+	case 0:
+	case exitInterrupted:
 		fmt.Fprintln(a.stderr, "ghcr: interrupted")
+	default:
+		a.report(err)
+	}
+	return code
+}
+
+// exitCode is that of a command that ended with an error, or with none.
+func (a *app) exitCode(ctx context.Context, err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
 	}
-	a.report(err)
 	return exitCode(err)
 }
 

@@ -113,7 +113,10 @@ func (a *app) checkPolicy(ctx context.Context, file string, pkgs, snapshots []st
 		invs = append(invs, inv)
 	}
 	if len(pkgs) > 0 {
-		refs, _, err := a.pruneTargets(ctx, pkgs, policy)
+		refs, set, err := a.pruneTargets(ctx, pkgs, policy)
+		if err == nil {
+			err = set.failure()
+		}
 		if err != nil {
 			return err
 		}

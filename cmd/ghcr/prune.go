@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,9 +38,16 @@ restore --from takes it back for 30 days. ghcr help policy explains policies.`,
 			for _, name := range quickNames {
 				f.isQuick = f.isQuick || cmd.Flags().Changed(name)
 			}
-			err := a.prune(cmd.Context(), given, f)
+			if err := f.check(given); err != nil {
+				return err
+			}
+			began := time.Now()
+			report, err := a.prune(cmd.Context(), given, f)
 			if f.stats {
 				a.count.print(a.stderr)
+			}
+			if f.metrics != "" {
+				err = errors.Join(err, a.writeMetrics(cmd.Context(), f.metrics, report, began, err))
 			}
 			return err
 		},
@@ -63,6 +71,7 @@ restore --from takes it back for 30 days. ghcr help policy explains policies.`,
 	flags.BoolVar(&f.markdown, "markdown", false, "print Markdown")
 	flags.BoolVar(&f.ndjson, "ndjson", false, "print a line of JSON for each plan, and for each action when it is done")
 	flags.BoolVar(&f.stats, "stats", false, "print how many requests were made, by kind")
+	flags.StringVar(&f.metrics, "metrics", "", "write figures of the run to `FILE`, for the textfile collector of Prometheus' node_exporter")
 	flags.BoolVar(&f.exitCode, "exit-code", false, "end with 8 if there is something to do")
 	flags.BoolVar(&f.apply, "apply", false, "carry the plan out")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
@@ -78,33 +87,37 @@ restore --from takes it back for 30 days. ghcr help policy explains policies.`,
 	return cmd
 }
 
-func (a *app) prune(ctx context.Context, given []string, f pruneFlags) error {
-	if err := f.check(given); err != nil {
-		return err
-	}
+// prune does what the flags ask for. The report, where there is one, is of what was planned
+// and done, also beside an error.
+func (a *app) prune(ctx context.Context, given []string, f pruneFlags) (*pruneReport, error) {
 	switch {
 	case f.diff:
-		return a.diffPlans(given[0], given[1], f)
+		return nil, a.diffPlans(given[0], given[1], f)
 	case f.lint:
-		return a.checkPolicy(ctx, f.policy, given, f.snapshot, f.exitCode)
+		return nil, a.checkPolicy(ctx, f.policy, given, f.snapshot, f.exitCode)
 	case len(f.resume) > 0:
 		return a.resumePrune(ctx, f)
 	}
 	set, err := a.plans(ctx, given, f)
 	if err != nil {
-		return steady(err)
-	}
-	failed := set.failure()
-	if len(set.list) == 0 {
-		return failed // without one, a snapshot was taken, and no more was asked for
-	}
-	if err := set.save(f.savePlan); err != nil {
-		return err
-	}
-	if len(f.explain) > 0 {
-		return errors.Join(a.explain(set, f.explain), failed)
+		return nil, steady(err)
 	}
 	report := newPruneReport(set)
+	failed := set.failure()
+	if len(set.list) == 0 {
+		return report, failed // without one, a snapshot was taken, and no more was asked for
+	}
+	if err := set.save(f.savePlan); err != nil {
+		return report, err
+	}
+	if len(f.explain) > 0 {
+		return nil, errors.Join(a.explain(set, f.explain), failed)
+	}
+	return report, a.carryOut(ctx, set, report, failed, f)
+}
+
+// carryOut prints plans or, where that was asked for and agreed to, carries them out.
+func (a *app) carryOut(ctx context.Context, set *planSet, report *pruneReport, failed error, f pruneFlags) error {
 	refused := set.refusals()
 	if !f.apply || f.dryRun || refused != nil || report.Totals.actions() == 0 {
 		err := errors.Join(a.printPlans(report, f), failed, refused)

@@ -35,7 +35,7 @@ func (r *pruneReport) outputs() string {
 	if n, known := r.freed(); known {
 		freed = fmt.Sprint(n)
 	}
-	failed := t.Outcomes[string(ghcr.Failed)] + t.Outcomes[string(ghcr.Changed)] + t.Outcomes[string(ghcr.Pending)]
+	failed := t.notDone() + t.Outcomes[string(ghcr.Changed)]
 	var b strings.Builder
 	for _, out := range []struct{ name, value string }{
 		{"to-delete", fmt.Sprint(t.Delete)},
@@ -63,9 +63,6 @@ func (r *pruneReport) annotate(w io.Writer) {
 		for _, refusal := range p.plan.Refused {
 			failed = append(failed, p.name()+": "+refusal.Text)
 		}
-		if r.Applied {
-			continue // they were told of when it was planned
-		}
 		for _, d := range p.plan.Kept {
 			if isHeld(d) {
 				blocked = append(blocked, fmt.Sprintf("%s %s: rule %s would delete it, but %s", p.name(), imageName(d.Tags, d.Digest), printable(d.Blocked), p.keptWhy(d)))
@@ -77,7 +74,7 @@ func (r *pruneReport) annotate(w io.Writer) {
 		switch x.Outcome {
 		case ghcr.Blocked:
 			blocked = append(blocked, text)
-		case ghcr.Failed, ghcr.Changed, ghcr.Pending:
+		case ghcr.Failed, ghcr.Changed, ghcr.Pending, ghcr.Unknown:
 			failed = append(failed, text)
 		}
 	}

@@ -26,6 +26,7 @@ type pruneRun struct {
 	began  time.Time
 	told   time.Time
 	left   ghcr.ApplyOptions // of the budget
+	gone   int               // versions deleted, or maybe, in the package under way
 	errs   []error
 	codes  []int      // by package
 	mu     sync.Mutex // held to print while it runs
@@ -41,6 +42,13 @@ func (a *app) applyPrune(ctx context.Context, set *planSet, report *pruneReport,
 	list := set.acting()
 	if f.journal != "" && len(list) > 1 {
 		return usage("--journal: one file is for one package, and these are %d", len(list))
+	}
+	if f.ndjson {
+		for _, p := range set.list {
+			if err := p.encodeBlocked(json.NewEncoder(a.stdout)); err != nil {
+				return err
+			}
+		}
 	}
 	run := a.newRun(ctx, report, f)
 	for i, p := range list {
@@ -59,7 +67,7 @@ func (a *app) applyPrune(ctx context.Context, set *planSet, report *pruneReport,
 }
 
 // resumePrune goes on with runs that ended before their end, or says what is left.
-func (a *app) resumePrune(ctx context.Context, f pruneFlags) error {
+func (a *app) resumePrune(ctx context.Context, f pruneFlags) (*pruneReport, error) {
 	set := &planSet{}
 	r := result{head: []string{"OUTCOME", "DO", "IMAGE", "WHY"}}
 	left := 0
@@ -72,7 +80,7 @@ func (a *app) resumePrune(ctx context.Context, f pruneFlags) error {
 			if !errors.Is(err, ghcr.ErrIntegrity) {
 				err = usage("--resume: %w", err)
 			}
-			return err
+			return nil, err
 		}
 		p := &planned{plan: j.Plan}
 		set.list = append(set.list, p)
@@ -80,7 +88,9 @@ func (a *app) resumePrune(ctx context.Context, f pruneFlags) error {
 			x := j.Plan.Actions[i]
 			outcome := string(step.Outcome)
 			done := isDone(step.Outcome)
-			if !done {
+			if done {
+				p.done++
+			} else {
 				left++
 				r.ids = append(r.ids, p.ref(x.Digest))
 				if outcome == "" {
@@ -103,16 +113,16 @@ func (a *app) resumePrune(ctx context.Context, f pruneFlags) error {
 		if left > 0 && !a.flags.quiet {
 			fmt.Fprintf(a.stderr, "ghcr: %s left; to go on: ghcr prune --resume %s --apply\n", plural(left, "action"), strings.Join(words, " --resume "))
 		}
-		return err
+		return report, err
 	}
 	asked := changeFlags{yes: f.yes}
 	a.showPlan(asked, "left to be done", shortened(undone, maxHeld))
 	if err := a.confirm(asked, "go on with "+plural(left, "action")+"?"); err != nil {
-		return err
+		return report, err
 	}
 	client, err := a.client()
 	if err != nil {
-		return err
+		return report, err
 	}
 	run := a.newRun(ctx, report, f)
 	for i, p := range set.list {
@@ -122,7 +132,7 @@ func (a *app) resumePrune(ctx context.Context, f pruneFlags) error {
 			break
 		}
 	}
-	return run.end(ctx)
+	return report, run.end(ctx)
 }
 
 func (a *app) newRun(ctx context.Context, report *pruneReport, f pruneFlags) *pruneRun {
@@ -134,7 +144,7 @@ func (a *app) newRun(ctx context.Context, report *pruneReport, f pruneFlags) *pr
 		defer close(told)
 		run.mu.Lock()
 		defer run.mu.Unlock()
-		fmt.Fprintln(a.stderr, "ghcr: ending what is under way, which may take half a minute; ctrl-C again stops at once")
+		fmt.Fprintln(a.stderr, "ghcr: nothing more is sent; what was sent is waited for, and the tags are looked at once more, which may take a minute; ctrl-C again stops at once")
 	})
 	run.quiet = func() {
 		if !stop() {
@@ -161,6 +171,9 @@ func (r *pruneRun) tell(p *planned, result ghcr.PruneResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done++
+	if result.Do == retain.Delete && (result.Outcome == ghcr.Done || result.Outcome == ghcr.Unknown) {
+		r.gone++
+	}
 	a := r.app
 	switch {
 	case r.flags.ndjson:
@@ -203,6 +216,7 @@ func newPruneResult(p *planned, result ghcr.PruneResult) pruneResult {
 // add takes in what became of a package. It is false if the run is to end here.
 func (r *pruneRun) add(p *planned, result *ghcr.PruneReport, err error) bool {
 	t := &r.report.Totals
+	var over [2]bool // a budget is used up
 	if result != nil {
 		for _, item := range result.Items {
 			r.report.Results = append(r.report.Results, newPruneResult(p, item))
@@ -215,8 +229,11 @@ func (r *pruneRun) add(p *planned, result *ghcr.PruneReport, err error) bool {
 		if result.Journal != "" {
 			r.report.Journals = append(r.report.Journals, result.Journal)
 		}
-		r.left.MaxRequests = spend(r.left.MaxRequests, result.Requests)
-		r.left.MaxDeletes = spend(r.left.MaxDeletes, deletions(result))
+		r.left.MaxRequests, over[0] = spend(r.left.MaxRequests, result.Requests)
+		r.left.MaxDeletes, over[1] = spend(r.left.MaxDeletes, r.gone)
+		r.gone = 0
+	} else {
+		t.Left += p.open()
 	}
 	if r.flags.budget.MaxTime > 0 {
 		r.left.MaxTime = max(r.flags.budget.MaxTime-time.Since(r.began), time.Nanosecond)
@@ -224,25 +241,15 @@ func (r *pruneRun) add(p *planned, result *ghcr.PruneReport, err error) bool {
 	code := pruneCode(result, err)
 	r.fail(err, code)
 	var stopped *ghcr.StoppedError
-	return code != exitInterrupted && !errors.As(err, &stopped) && !errors.Is(err, ghcr.ErrRateLimited)
+	return code != exitInterrupted && !errors.As(err, &stopped) && !errors.Is(err, ghcr.ErrRateLimited) && over == [2]bool{}
 }
 
-// spend takes from a budget, of which zero is none and may not become it.
-func spend(left, used int) int {
-	if left == 0 || used == 0 {
-		return left
+// spend takes from a budget, of which zero is none, and tells whether it is used up.
+func spend(left, used int) (int, bool) {
+	if left == 0 {
+		return 0, false
 	}
-	return max(left-used, 1)
-}
-
-func deletions(result *ghcr.PruneReport) int {
-	n := 0
-	for _, item := range result.Items {
-		if item.Do == retain.Delete && item.Outcome == ghcr.Done {
-			n++
-		}
-	}
-	return n
+	return max(left-used, 1), used >= left
 }
 
 func (r *pruneRun) fail(err error, code int) {
@@ -260,7 +267,7 @@ func (r *pruneRun) leave(list []*planned) {
 	names := make([]string, len(list))
 	for i, p := range list {
 		names[i] = p.name()
-		r.report.Totals.Left += len(p.plan.Actions)
+		r.report.Totals.Left += p.open()
 	}
 	r.fail(fmt.Errorf("not begun: %s: %w", strings.Join(names, ", "), errPartly), exitPartly)
 }
@@ -336,7 +343,7 @@ func (r *pruneRun) hints(err error) {
 		if undo {
 			fmt.Fprintf(a.stderr, "ghcr: to take it back, for 30 days: ghcr restore --from %s\n", shellWord(name))
 		}
-		if err != nil && !told && t.Left+t.Outcomes[string(ghcr.Failed)] > 0 {
+		if err != nil && !told && t.Left+t.notDone() > 0 {
 			fmt.Fprintf(a.stderr, "ghcr: to go on: ghcr prune --resume %s --apply\n", shellWord(name))
 		}
 	}

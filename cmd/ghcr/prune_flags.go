@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,7 @@ type pruneFlags struct {
 	markdown     bool
 	ndjson       bool
 	stats        bool
+	metrics      string
 	exitCode     bool
 
 	apply, yes, dryRun bool
@@ -161,11 +163,14 @@ func (f *pruneFlags) check(given []string) error {
 		{len(f.explain) > 0 && f.apply, "--explain changes nothing: leave out --apply"},
 		{f.confirm != "" && (f.plan == "" || !f.apply), "--confirm is for --plan FILE --apply: a plan that is made anew has another digest"},
 		{f.archiveBlobs && f.archive == "", "--archive-blobs says what --archive copies"},
+		{f.metrics != "" && (f.diff || f.lint || len(f.explain) > 0), "--metrics is for runs that plan or apply"},
 		{f.markdown && f.ndjson, "--markdown and --ndjson exclude each other"},
 		{f.lint && f.apply, "--policy-check changes nothing: leave out --apply"},
 		{f.lint && f.policy == "", "--policy-check looks at a file: add --policy FILE"},
 		{f.quick.MeanAll && !f.isQuick, "--i-mean-all agrees to flags; a policy says so itself: defaults: {allow_match_all: true}"},
 		{min(f.budget.MaxDeletes, f.budget.MaxRequests, int(f.budget.MaxTime)) < 0, "a limit below zero"},
+		{twice(f.resume), "--resume names a journal twice"},
+		{twice(f.snapshot), "--snapshot names a file twice"},
 	} {
 		if c.is {
 			return usage("%s", c.text)
@@ -181,6 +186,19 @@ func (f *pruneFlags) check(given []string) error {
 		return usage("prune: without rules there is no plan")
 	}
 	return nil
+}
+
+// twice tells whether a file is named more than once.
+func twice(names []string) bool {
+	seen := map[string]bool{}
+	for _, name := range names {
+		name = filepath.Clean(name)
+		if seen[name] {
+			return true
+		}
+		seen[name] = true
+	}
+	return false
 }
 
 // when reads a time: a date, RFC 3339, or an age from now.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,31 @@ func isHeld(d retain.Decision) bool {
 		return d.Blocked != "" && len(d.Tags) > 0
 	}
 	return d.Blocked != ""
+}
+
+// encodeBlocked writes a line of JSON for each version that a rule would delete and that
+// stays.
+func (p *planned) encodeBlocked(enc *json.Encoder) error {
+	for _, d := range p.plan.Kept {
+		if !isHeld(d) {
+			continue
+		}
+		err := enc.Encode(struct {
+			Type    string        `json:"type"`
+			Ref     string        `json:"ref"`
+			Version int64         `json:"version"`
+			Digest  oci.Digest    `json:"digest"`
+			Tags    []string      `json:"tags"`
+			Role    oci.Role      `json:"role"`
+			Rule    string        `json:"rule"` // that would delete it
+			Reason  retain.Reason `json:"reason"`
+			Why     string        `json:"why"`
+		}{"blocked", p.ref(d.Digest), d.Version, d.Digest, append([]string{}, d.Tags...), d.Role, d.Blocked, d.Reason, p.keptWhy(d)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxHeld is how many versions a table names that a rule would delete.

@@ -24,7 +24,11 @@ type planned struct {
 	plan  *retain.Plan
 	inv   *retain.Inventory
 	names map[oci.Digest]string // made when first needed
+	done  int                   // actions that an earlier run has done
 }
+
+// open is how many actions are still to be done.
+func (p *planned) open() int { return len(p.plan.Actions) - p.done }
 
 func (p *planned) name() string { return p.plan.Host + "/" + p.plan.Owner + "/" + p.plan.Package }
 
@@ -83,21 +87,21 @@ func (a *app) plans(ctx context.Context, given []string, f pruneFlags) (*planSet
 	if len(f.snapshot) > 0 {
 		return a.offline(policy, facts, f.snapshot, now)
 	}
-	refs, wide, err := a.pruneTargets(ctx, given, policy)
+	refs, set, err := a.pruneTargets(ctx, given, policy)
 	if err != nil {
 		return nil, err
 	}
-	if f.saveSnapshot != "" && len(refs) > 1 {
-		return nil, usage("--save-snapshot: one file is for one package, and these are %d", len(refs))
+	several := len(refs)+len(set.failed) > 1
+	if f.saveSnapshot != "" && several {
+		return nil, usage("--save-snapshot: one file is for one package, and these are %d", len(refs)+len(set.failed))
 	}
-	set := &planSet{wide: wide}
 	for _, ref := range refs {
 		p, err := a.planOne(ctx, ref, policy, facts, now)
 		if err == nil && f.saveSnapshot != "" {
 			err = writeNew(f.saveSnapshot, p.inv.Write)
 		}
 		switch {
-		case err != nil && ctx.Err() != nil, err != nil && len(refs) == 1:
+		case err != nil && ctx.Err() != nil, err != nil && !several:
 			return nil, err
 		case err != nil:
 			set.failed = append(set.failed, unplanned{ref.Repository(), err.Error(), steady(err)})
@@ -217,6 +221,9 @@ func readPlans(name string) (*planSet, error) {
 	}
 	set := &planSet{}
 	for _, plan := range plans {
+		if set.of(&planned{plan: plan}) != nil {
+			return nil, usage("--plan %s: it has two plans for %s/%s", name, plan.Owner, plan.Package)
+		}
 		inv := &retain.Inventory{Host: plan.Host, Owner: plan.Owner, OwnerID: plan.OwnerID, Package: plan.Package, PackageID: plan.PackageID}
 		for _, x := range plan.Actions {
 			inv.Versions = append(inv.Versions, retain.Version{ID: x.Version, Digest: x.Digest, Tags: x.Tags})
@@ -244,9 +251,9 @@ func (s *planSet) save(name string) error {
 }
 
 // pruneTargets are the packages that the arguments name, or else the policy: by name,
-// by glob, or all of an owner, without those behind a "!". It tells whether any were
-// chosen from a list.
-func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.Policy) (refs []oci.ImageRef, wide bool, err error) {
+// by glob, or all of an owner, without those behind a "!". The set has no plans yet: it
+// tells whether any were chosen from a list, and which lists could not be had.
+func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.Policy) (refs []oci.ImageRef, set *planSet, err error) {
 	covers := func(string) bool { return true }
 	if policy != nil {
 		covers = policy.Covers
@@ -255,11 +262,11 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 		}
 	}
 	if len(given) == 0 {
-		return nil, false, usage("prune: name a package, an owner or a glob such as 'acme/*', or have the policy name them")
+		return nil, nil, usage("prune: name a package, an owner or a glob such as 'acme/*', or have the policy name them")
 	}
 	client, err := a.client()
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	home := client.Registry()
 	choice := retain.Policy{}
@@ -277,25 +284,25 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 		case not == "" && !strings.ContainsAny(pattern, "*?"):
 			ref, id, err := a.named(s)
 			if err != nil {
-				return nil, false, err
+				return nil, nil, err
 			}
 			if id != 0 || !ref.Reference.IsZero() {
-				return nil, false, usage("prune %s: name the package alone; which of its versions go, the rules say", s)
+				return nil, nil, usage("prune %s: name the package alone; which of its versions go, the rules say", s)
 			}
 			if ref.Registry != home {
-				return nil, false, usage("prune %s: only packages of %s have versions that can be pruned", s, home)
+				return nil, nil, usage("prune %s: only packages of %s have versions that can be pruned", s, home)
 			}
 			exact[ref.Name] = true
 			choice.Packages = append(choice.Packages, ref.Name)
 			continue
 		case !slash:
-			return nil, false, usage("prune %s: want '!OWNER/GLOB'", s)
+			return nil, nil, usage("prune %s: want '!OWNER/GLOB'", s)
 		}
 		if strings.ContainsAny(owner, "*?") || owner == "" {
-			return nil, false, usage("prune %s: an owner is needed, without * and ?", s)
+			return nil, nil, usage("prune %s: an owner is needed, without * and ?", s)
 		}
 		if _, err := client.ParseRef(owner + "/x"); err != nil {
-			return nil, false, usage("prune %s: %q is no owner", s, owner)
+			return nil, nil, usage("prune %s: %q is no owner", s, owner)
 		}
 		choice.Packages = append(choice.Packages, not+owner+"/"+name)
 		owners[owner] = owners[owner] || not == ""
@@ -303,27 +310,32 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 	names := map[string]bool{}
 	for name := range exact {
 		if !covers(name) {
-			return nil, false, usage("prune %s: the policy is for %s", name, strings.Join(policy.Packages, ", "))
+			return nil, nil, usage("prune %s: the policy is for %s", name, strings.Join(policy.Packages, ", "))
 		}
 		names[name] = choice.Covers(name)
 	}
-	for owner, list := range owners {
-		if !list {
+	set = &planSet{}
+	for _, owner := range slices.Sorted(maps.Keys(owners)) {
+		if !owners[owner] {
 			continue
 		}
 		found, err := a.ownedBy(ctx, owner)
+		if err != nil && ctx.Err() != nil {
+			return nil, nil, err
+		}
 		if err != nil {
-			return nil, false, err
+			set.failed = append(set.failed, unplanned{home + "/" + owner + "/*", err.Error(), err})
+			delete(owners, owner) // what it has is not known
 		}
 		for _, name := range found {
 			if !names[name] && choice.Covers(name) && covers(name) {
-				names[name], wide = true, true
+				names[name], set.wide = true, true
 			}
 		}
 	}
 	for _, pattern := range choice.Packages {
 		one := retain.Policy{Packages: []string{pattern}}
-		if !strings.HasPrefix(pattern, "!") && !slices.ContainsFunc(slices.Collect(maps.Keys(names)), one.Covers) && !a.flags.quiet {
+		if owner, _, _ := strings.Cut(pattern, "/"); owners[owner] && !slices.ContainsFunc(slices.Collect(maps.Keys(names)), one.Covers) && !a.flags.quiet {
 			fmt.Fprintf(a.stderr, "ghcr: note: no package is %s\n", pattern)
 		}
 	}
@@ -332,11 +344,14 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 			refs = append(refs, oci.ImageRef{Registry: home, Name: name})
 		}
 	}
+	if len(refs) == 0 && len(set.failed) > 0 {
+		return nil, nil, set.failure()
+	}
 	if len(refs) == 0 {
-		return nil, false, fmt.Errorf("prune: no package is %s: %w", strings.Join(given, " "), ghcr.ErrNotFound)
+		return nil, nil, fmt.Errorf("prune: no package is %s: %w", strings.Join(given, " "), ghcr.ErrNotFound)
 	}
 	slices.SortFunc(refs, func(x, y oci.ImageRef) int { return strings.Compare(x.Name, y.Name) })
-	return refs, wide, nil
+	return refs, set, nil
 }
 
 // ownedBy lists an owner's packages, OWNER/NAME each.

@@ -21,11 +21,11 @@ func (a *app) printPlans(r *pruneReport, f pruneFlags) error {
 	switch {
 	case f.ndjson:
 		enc := json.NewEncoder(a.stdout)
-		for _, p := range r.Plans {
+		for _, p := range r.list {
 			err = errors.Join(err, enc.Encode(struct {
 				Type string       `json:"type"`
 				Plan *retain.Plan `json:"plan"`
-			}{"plan", p}))
+			}{"plan", p.plan}), p.encodeBlocked(enc))
 		}
 		return err
 	case f.markdown:

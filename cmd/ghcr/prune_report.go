@@ -100,6 +100,12 @@ func newPruneReport(set *planSet) *pruneReport {
 	return r
 }
 
+// notDone are the actions that were tried and could not be done, as far as is known, and
+// that another try may do.
+func (t *pruneTotals) notDone() int {
+	return t.Outcomes[string(ghcr.Failed)] + t.Outcomes[string(ghcr.Pending)] + t.Outcomes[string(ghcr.Unknown)]
+}
+
 func (t *pruneTotals) actions() int { return t.Delete + t.Untag + t.Retag }
 
 // imperative says what would be done.

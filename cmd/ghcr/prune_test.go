@@ -370,3 +370,26 @@ func TestPolicyOfTheHelp(t *testing.T) {
 		}
 	}
 }
+
+// TestRemoveUnreadable: before and after, rm says what may be left of what it can't read.
+func TestRemoveUnreadable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, ghcrtest.Options{})
+		b.fill("acme/app")
+		child := ghcrtest.NewImage("linux/riscv64")
+		broken := ghcrtest.NewIndex(child)
+		if err := b.server.Add("acme/app", "", broken); err != nil {
+			t.Fatal(err)
+		}
+		b.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteManifest, Method: "GET", Ref: broken.Digest().String(), Status: 404, Times: -1})
+		code, out, errs := b.run("rm", "acme/app@"+broken.Digest().String(), "--yes", "--json")
+		if code != 0 || !strings.Contains(out, `"unread": "get manifest`) {
+			t.Errorf("exit code %d: %s", code, out)
+		}
+		for _, want := range []string{"it can't be read: what it lists is not known, and stays", shortDigest(child.Digest()), "1 manifest without a tag that may be part of it stay: ghcr ls acme/app --untagged"} {
+			if !strings.Contains(errs, want) {
+				t.Errorf("no %q in %s", want, errs)
+			}
+		}
+	})
+}

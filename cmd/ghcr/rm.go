@@ -12,6 +12,8 @@ import (
 
 	ghcr "github.com/llm-dev-ops/ghcr"
 	"github.com/llm-dev-ops/ghcr/oci"
+	"github.com/llm-dev-ops/ghcr/packages"
+	"github.com/llm-dev-ops/ghcr/transport"
 )
 
 // removed is one line of ghcr rm.
@@ -23,8 +25,9 @@ type removed struct {
 	Tags    []string   `json:"tags"`
 	Named   bool       `json:"named"` // and not just along with another
 	Outcome string     `json:"outcome"`
-	Why     string     `json:"why"`  // unless it is deleted
-	Undo    string     `json:"undo"` // the file that ghcr restore --from reads
+	Why     string     `json:"why"`    // unless it is deleted
+	Unread  string     `json:"unread"` // why it could not be read, so that what it lists is not known and stays
+	Undo    string     `json:"undo"`   // the file that ghcr restore --from reads
 }
 
 // removeFlags are those of ghcr rm.
@@ -106,6 +109,12 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 	done := 0
 	var failed []error
 	for _, plan := range plans {
+		if ctx.Err() != nil {
+			for _, item := range plan.Items {
+				list = append(list, newRemoved(plan.Image, ghcr.DeleteResult{DeleteItem: item, Outcome: ghcr.Skipped, Err: context.Cause(ctx)}, ""))
+			}
+			continue
+		}
 		result, err := plan.Apply(ctx)
 		if err != nil {
 			failed = append(failed, err)
@@ -113,6 +122,7 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 		if result == nil {
 			continue
 		}
+		a.tellOrphaned(plan, result)
 		for _, r := range result.Items {
 			if r.Err == nil {
 				done++
@@ -122,6 +132,20 @@ func (a *app) remove(ctx context.Context, given []string, f removeFlags) error {
 		a.tellUndo(result.Undo)
 	}
 	return errors.Join(a.printRemoved(list), partly(done, failed))
+}
+
+// tellOrphaned says what may be left of indexes that were deleted unread.
+func (a *app) tellOrphaned(plan *ghcr.DeletePlan, result *ghcr.Deletion) {
+	for _, r := range result.Items {
+		if r.Unread == nil || r.Outcome != ghcr.Done || a.flags.quiet {
+			continue
+		}
+		text := "nothing without a tag is left that could be part of it"
+		if n := len(plan.Orphaned); n > 0 {
+			text = plural(n, "manifest") + " without a tag that may be part of it stay: ghcr ls " + plan.Image.Name + " --untagged"
+		}
+		fmt.Fprintf(a.stderr, "ghcr: note: %s could not be read, so what it listed is not known; %s\n", r.Digest, text)
+	}
 }
 
 // partly is the error of several things of which some may have been done.
@@ -180,10 +204,20 @@ func planRows(plan *ghcr.DeletePlan) [][]string {
 		case item.Named:
 			what = ""
 		}
+		if item.Unread != nil {
+			what = strings.TrimPrefix(what+"; it can't be read: what it lists is not known, and stays", "; ")
+		}
 		rows = append(rows, []string{"delete", shortDigest(item.Digest), string(item.Role), shortTags(item.Tags), what})
 	}
 	for _, kept := range plan.Kept {
 		rows = append(rows, []string{"keep", shortDigest(kept.Digest), string(kept.Role), "", kept.Why})
+	}
+	for i, d := range plan.Orphaned {
+		if i == maxShown {
+			rows = append(rows, []string{"keep", fmt.Sprintf("and %d more", len(plan.Orphaned)-i)})
+			break
+		}
+		rows = append(rows, []string{"keep", shortDigest(d), "", "", "may be part of what can't be read"})
 	}
 	for _, ref := range plan.Missing {
 		rows = append(rows, []string{"missing", ref.Reference.String(), "", "", "does not exist"})
@@ -198,6 +232,9 @@ func newRemoved(image oci.ImageRef, r ghcr.DeleteResult, undo string) removed {
 	}
 	if r.Err != nil {
 		m.Why = r.Err.Error()
+	}
+	if r.Unread != nil {
+		m.Unread = r.Unread.Error()
 	}
 	return m
 }
@@ -251,29 +288,54 @@ func (a *app) removePackages(ctx context.Context, given []string, f removeFlags)
 			}
 		}
 	}
+	done := 0
 	var failed []error
 	for _, ref := range all {
 		g := gone{ref.Repository(), versions[ref.Name], plannedOutcome}
 		if !f.dryRun {
 			api, owner, name, err := a.packageOf(ref)
 			if err == nil {
-				err = api.Delete(ctx, owner, name)
+				err = deletePackage(ctx, api, ref, owner, name)
 			}
-			if err != nil {
+			var unknown *ghcr.UnknownError
+			switch g.Outcome = string(ghcr.Done); {
+			case errors.As(err, &unknown):
+				g.Outcome = string(ghcr.Unknown)
+				failed = append(failed, err)
+			case err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+				g.Outcome = string(ghcr.Skipped)
+				failed = append(failed, err)
+			case err != nil:
 				failed = append(failed, err)
 				continue
-			}
-			g.Outcome = string(ghcr.Done)
-			if !a.flags.quiet {
+			case !a.flags.quiet:
 				fmt.Fprintf(a.stderr, "ghcr: to take it back, for 30 days and while its name is free: ghcr restore --package %s\n", ref.Repository())
 			}
+		}
+		if g.Outcome == string(ghcr.Done) {
+			done++
 		}
 		list = append(list, g)
 		r.ids = append(r.ids, g.Package)
 		r.rows = append(r.rows, []string{g.Outcome, g.Package, fmt.Sprint(g.Versions)})
 	}
 	r.data = list
-	return errors.Join(a.print(r), partly(len(list), failed))
+	return errors.Join(a.print(r), partly(done, failed))
+}
+
+// deletePackage deletes a whole package. When ctx is done before it is sent, it is not; once
+// it was, it is waited for.
+func deletePackage(ctx context.Context, api *packages.Client, image oci.ImageRef, owner, name string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	sent, release := transport.Finishing(ctx, 30*time.Second)
+	defer release()
+	err := api.Delete(sent, owner, name)
+	if err != nil && sent.Err() != nil {
+		err = &ghcr.UnknownError{Image: image, Cause: err}
+	}
+	return err
 }
 
 // wholePackages reads the names of packages, each once. Nothing is done to any before
