@@ -22,6 +22,9 @@ func merge(scans []Scan) ([]Vulnerability, []Suppressed) {
 		from := s.provenance()
 		for _, v := range s.Findings {
 			v.Provenance = append(slices.Clone(v.Provenance), from)
+			if s.Link == LinkDigestSigned {
+				v.vouched = v.Ratings
+			}
 			list = append(list, v)
 		}
 		for _, x := range s.Suppressed {
@@ -227,6 +230,7 @@ func absorb(v *Vulnerability, other Vulnerability, aliases bool) {
 	v.FixedVersions = addUnique(v.FixedVersions, other.FixedVersions...)
 	v.FixState = betterFix(v.FixState, other.FixState)
 	v.Ratings = addUnique(v.Ratings, other.Ratings...)
+	v.vouched = addUnique(v.vouched, other.vouched...)
 	if v.EPSS == nil || other.EPSS != nil && other.EPSS.Date > v.EPSS.Date {
 		v.EPSS = other.EPSS
 	}
@@ -253,7 +257,7 @@ func absorb(v *Vulnerability, other Vulnerability, aliases bool) {
 func (v Vulnerability) clone() Vulnerability {
 	v.References, v.Aliases = slices.Clone(v.References), slices.Clone(v.Aliases)
 	v.FixedVersions, v.Ratings = slices.Clone(v.FixedVersions), slices.Clone(v.Ratings)
-	v.CWEs, v.Provenance = slices.Clone(v.CWEs), slices.Clone(v.Provenance)
+	v.CWEs, v.Provenance, v.vouched = slices.Clone(v.CWEs), slices.Clone(v.Provenance), slices.Clone(v.vouched)
 	if v.Package != nil {
 		p := *v.Package
 		p.Paths = slices.Clone(p.Paths)
@@ -289,6 +293,10 @@ func settle(v *Vulnerability) {
 	}
 	if len(v.Ratings) > 0 {
 		v.Severity = chooseRating(v.Ratings, v.Package)
+		// What nobody signed may make it worse, and not better.
+		if signed := chooseRating(v.vouched, v.Package); signed.Compare(v.Severity) > 0 {
+			v.Severity = signed
+		}
 	}
 	v.Severity = cmp.Or(v.Severity, SeverityUnknown)
 	slices.SortStableFunc(v.Provenance, func(a, b Provenance) int {

@@ -121,8 +121,8 @@ func VulnsPredicate(r *VulnerabilityReport) (json.RawMessage, error) {
 		} `json:"metadata"`
 	}
 	p.Scanner.URI, p.Scanner.Result = homePage, []result{}
-	if r.ScannedAt != nil {
-		p.Metadata.Started = r.ScannedAt.UTC().Format(time.RFC3339)
+	if at := r.scanTime(); !at.IsZero() {
+		p.Metadata.Started = at.Format(time.RFC3339)
 		p.Metadata.Finished = p.Metadata.Started
 	}
 	for _, v := range r.Image() {

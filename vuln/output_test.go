@@ -2,9 +2,13 @@ package vuln
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,7 +58,7 @@ func reread(t testing.TB, text []byte, opts Options) *VulnerabilityReport {
 func TestSARIFReadsBack(t *testing.T) {
 	r := fullReport(t)
 	var b bytes.Buffer
-	if err := WriteSARIF(&b, r, "1.2.3"); err != nil {
+	if _, err := WriteSARIF(&b, r, "1.2.3"); err != nil {
 		t.Fatal(err)
 	}
 	again := reread(t, b.Bytes(), Options{Now: testNow})
@@ -69,7 +73,7 @@ func TestSARIFReadsBack(t *testing.T) {
 // TestSARIFIsWhatGitHubTakes: https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 func TestSARIFIsWhatGitHubTakes(t *testing.T) {
 	var b bytes.Buffer
-	if err := WriteSARIF(&b, fullReport(t), "1.2.3"); err != nil {
+	if _, err := WriteSARIF(&b, fullReport(t), "1.2.3"); err != nil {
 		t.Fatal(err)
 	}
 	var file struct {
@@ -132,7 +136,7 @@ func TestSARIFIsWhatGitHubTakes(t *testing.T) {
 func TestSARIFFingerprintsOutliveTheDigest(t *testing.T) {
 	write := func(r *VulnerabilityReport) string {
 		var b bytes.Buffer
-		if err := WriteSARIF(&b, r, ""); err != nil {
+		if _, err := WriteSARIF(&b, r, ""); err != nil {
 			t.Fatal(err)
 		}
 		var prints []string
@@ -154,7 +158,7 @@ func TestSARIFFingerprintsOutliveTheDigest(t *testing.T) {
 func TestNotScannedIsNoSARIF(t *testing.T) {
 	r := assemble(nil, testTarget(t), Options{})
 	var b bytes.Buffer
-	if err := WriteSARIF(&b, r, ""); !errors.Is(err, ErrNotScanned) || b.Len() > 0 {
+	if _, err := WriteSARIF(&b, r, ""); !errors.Is(err, ErrNotScanned) || b.Len() > 0 {
 		t.Errorf("got %v and %q", err, b.String())
 	}
 	if _, err := VulnsPredicate(r); !errors.Is(err, ErrNotScanned) {
@@ -166,7 +170,7 @@ func TestSARIFWithoutFindingsHasAList(t *testing.T) {
 	target := testTarget(t)
 	r := assemble([]SourceReport{{Name: SourceFile, Status: StatusOK, Scans: []Scan{{Link: LinkDigest, Subject: target.Digest, Tool: "trivy"}}}}, target, Options{})
 	var b bytes.Buffer
-	if err := WriteSARIF(&b, r, ""); err != nil {
+	if _, err := WriteSARIF(&b, r, ""); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(b.String(), `"results": []`) {
@@ -357,5 +361,101 @@ func TestHeadline(t *testing.T) {
 	rows := Rows(r.Vulnerabilities)
 	if got := strings.Join(rows[0].Cells(), ","); got != "critical,CVE-2026-1001,libssl3,3.0.11-1~deb12u2,3.0.13-1~deb12u1,digest,exploited" {
 		t.Errorf("row %s", got)
+	}
+}
+
+// manyFindings is a report of n findings, the worst last, in an order of the caller's.
+func manyFindings(t *testing.T, n, suppressed int, description func(int) string) *VulnerabilityReport {
+	t.Helper()
+	r := fullReport(t)
+	r.Vulnerabilities, r.Suppressed = nil, nil
+	for i := range n + suppressed {
+		v := Vulnerability{
+			ID: fmt.Sprintf("CVE-2026-%07d", i), Severity: SeverityLow, Description: description(i), Package: &Package{Name: "a", Version: "1"},
+			Provenance: []Provenance{{Source: SourceAttestation, Link: LinkDigest}},
+		}
+		if i == n-1 {
+			v.Severity = SeverityCritical
+		}
+		if i < n {
+			r.Vulnerabilities = append(r.Vulnerabilities, v)
+		} else {
+			r.Suppressed = append(r.Suppressed, Suppressed{Vulnerability: v, By: SuppressedByIgnore})
+		}
+	}
+	return r
+}
+
+// TestSARIFWithinGitHubsLimits: the worst are kept, what is left out is said, and what is
+// read back is not complete.
+func TestSARIFWithinGitHubsLimits(t *testing.T) {
+	noise := rand.New(rand.NewPCG(1, 2))
+	random := func(int) string { // which can't be compressed by much
+		var raw []byte
+		for range 500 {
+			raw = binary.LittleEndian.AppendUint64(raw, noise.Uint64())
+		}
+		return base64.StdEncoding.EncodeToString(raw)
+	}
+	none := func(int) string { return "" }
+	for name, c := range map[string]struct {
+		r                *VulnerabilityReport
+		left             LeftOut
+		notAll, atLeast1 bool
+	}{
+		"all fit":                {manyFindings(t, 10, 1, none), LeftOut{}, false, false},
+		"too many":               {manyFindings(t, MaxSARIFResults+2, 3, none), LeftOut{Findings: 2, Worst: SeverityLow, Suppressed: 3}, true, false},
+		"too many do not count":  {manyFindings(t, 10, MaxSARIFResults-8, none), LeftOut{Suppressed: 2}, false, false},
+		"too large a file":       {manyFindings(t, 3000, 0, random), LeftOut{}, true, true},
+		"one that is very large": {manyFindings(t, 1, 0, func(int) string { return strings.Repeat("x", 20<<20) }), LeftOut{}, false, false},
+	} {
+		var b bytes.Buffer
+		left, err := WriteSARIF(&b, c.r, "1.0.0")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if c.atLeast1 {
+			if left.Findings == 0 || left.Findings > 1500 || left.Worst != SeverityLow {
+				t.Errorf("%s: left out %+v", name, left)
+			}
+			c.left = left
+		}
+		if left != c.left || (left.String() == "") != (left == LeftOut{}) {
+			t.Errorf("%s: left out %+v, want %+v: %s", name, left, c.left, left)
+		}
+		size, err := packedSize(b.Bytes())
+		if err != nil || size > MaxSARIFSize {
+			t.Errorf("%s: %d bytes, %v", name, size, err)
+		}
+		var file sarifLog
+		if err := json.Unmarshal(b.Bytes(), &file); err != nil {
+			t.Fatal(err)
+		}
+		run := file.Runs[0]
+		total := len(c.r.Vulnerabilities) + len(c.r.Suppressed)
+		if got := len(run.Results) + left.Findings + left.Suppressed; got != total || len(run.Results) > MaxSARIFResults || len(run.Tool.Driver.Rules) > MaxSARIFResults {
+			t.Errorf("%s: %d results and what is left out are %d of %d", name, len(run.Results), got, total)
+		}
+		if run.Results[0].Level != "error" {
+			t.Errorf("%s: the worst is not kept: %+v", name, run.Results[0])
+		}
+		said := len(run.Invocations[0].Notifications) == 1 && run.Invocations[0].Notifications[0].Message.Text == left.String() && run.Properties.LeftOut != nil
+		if said != (left != LeftOut{}) || *run.Invocations[0].Success == c.notAll {
+			t.Errorf("%s: the file says %+v, %+v", name, run.Invocations[0], run.Properties)
+		}
+		doc, err := Parse(b.Bytes(), "")
+		if len(b.Bytes()) > MaxDocumentSize {
+			continue
+		}
+		if err != nil || doc.Scans[0].Partial != c.notAll {
+			t.Errorf("%s: read back, it is partial: %t, %v", name, err == nil && doc.Scans[0].Partial, err)
+		}
+	}
+	r := manyFindings(t, 1, 0, none)
+	for range 2000 { // of 5000 bytes, twice in the file
+		r.Vulnerabilities[0].FixedVersions = append(r.Vulnerabilities[0].FixedVersions, random(0))
+	}
+	if left, err := WriteSARIF(io.Discard, r, ""); !errors.Is(err, oci.ErrInvalid) {
+		t.Errorf("a finding over all limits: %+v, %v", left, err)
 	}
 }

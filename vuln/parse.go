@@ -134,6 +134,18 @@ func decode(what string, text []byte, into any) error {
 	return nil
 }
 
+// decodeList reads a list. What is no list, such as null, does not say that there is nothing.
+func decodeList[T any](what string, text []byte) ([]T, error) {
+	var list []T
+	if err := decode(what, text, &list); err != nil {
+		return nil, err
+	}
+	if list == nil {
+		return nil, oci.Invalid("%s: the answer has no list of them", what)
+	}
+	return list, nil
+}
+
 // parseTime reads a time as tools write it; zero for what is none, since a broken
 // time is no reason to lose a finding.
 func parseTime(s string) time.Time {
@@ -185,9 +197,7 @@ func ParseReport(text []byte) (*Scan, error) {
 		x.Vulnerability, x.By = plain(x.Vulnerability), SuppressedByScanner
 		s.Suppressed = append(s.Suppressed, x)
 	}
-	if r.ScannedAt != nil {
-		s.ScannedAt = r.ScannedAt.UTC()
-	}
+	s.ScannedAt = r.scanTime()
 	s.Partial = r.State == StatePartial
 	return s, nil
 }

@@ -36,6 +36,12 @@ func (r *VulnerabilityReport) applyVEX(documents []VEX, t Target, opts Options) 
 			if at.IsZero() {
 				at = doc.Timestamp
 			}
+			if s.Status.suppresses() && !opts.Now.IsZero() && at.Sub(opts.Now) > clocksDiffer {
+				// It would override all that is said until then.
+				r.Warnings = append(r.Warnings, fmt.Sprintf("VEX %s: the statement about %s is not used: it is of %s, which is yet to come",
+					cmp.Or(doc.Document, doc.ID), strings.Join(s.IDs, ", "), at.Format(time.DateOnly)))
+				continue
+			}
 			size := 0
 			for _, p := range s.Products {
 				size += len(p.IDs) * (1 + len(p.Subcomponents))
@@ -90,12 +96,22 @@ func (c *vexCandidate) state() *VEXState {
 	}
 }
 
+// justifications are those of OpenVEX.
+var justifications = []string{
+	"component_not_present", "vulnerable_code_not_present", "vulnerable_code_not_in_execute_path",
+	"vulnerable_code_cannot_be_controlled_by_adversary", "inline_mitigations_already_exist",
+}
+
 // problem is what the OpenVEX specification finds wrong with a statement that would
 // take a finding away. One that keeps it does no harm.
 func (s *VEXStatement) problem() string {
 	switch s.Status {
 	case VEXNotAffected:
-		if s.Justification == "" && s.Text == "" {
+		switch {
+		case s.Text != "" || slices.Contains(justifications, s.Justification):
+		case s.Justification != "":
+			return fmt.Sprintf("not_affected with the justification %q, which OpenVEX does not have", s.Justification)
+		default:
 			return "not_affected without a justification or an impact statement"
 		}
 	case VEXFixed, VEXAffected, VEXUnderInvestigation:

@@ -1,0 +1,363 @@
+package vuln
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/llm-dev-ops/ghcr/oci"
+)
+
+// scanned collects documents that are attached to the index, or to what a file names.
+func scanned(t *testing.T, target Target, opts Options, documents ...[]byte) *VulnerabilityReport {
+	t.Helper()
+	return scannedAs(t, target, opts, nil, documents...)
+}
+
+func scannedAs(t *testing.T, target Target, opts Options, by Verifier, documents ...[]byte) *VulnerabilityReport {
+	t.Helper()
+	reader := Reader{Source: SourceAttestation, Target: target, Verifier: by}
+	for i, text := range documents {
+		if err := reader.Read(t.Context(), Evidence{ID: fmt.Sprint(i), Content: text, Subject: target.Digest}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opts.Now = testNow
+	report := reader.Report()
+	r, err := Collect(t.Context(), []Source{fixedSource{SourceAttestation, func(context.Context, Target) (*SourceReport, error) { return report, nil }}}, target, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// trivyOf is a report of Trivy's, made some days ago, with what it says of the image.
+func trivyOf(days int, image string, findings ...string) []byte {
+	return fmt.Appendf(nil, `{"SchemaVersion":2,"ArtifactName":"app","CreatedAt":%q,"Metadata":{%s},"Results":[{"Target":"app","Class":"os-pkgs","Vulnerabilities":[%s]}]}`,
+		testNow.AddDate(0, 0, -days).Format(time.RFC3339), image, strings.Join(findings, ","))
+}
+
+func trivyFinding(id, severity string) string {
+	return fmt.Sprintf(`{"VulnerabilityID":%q,"PkgName":"a","InstalledVersion":"1","PkgIdentifier":{"PURL":"pkg:npm/a@1"},"Severity":%q}`, id, severity)
+}
+
+func imageID(d oci.Digest) string {
+	return fmt.Sprintf(`"ImageID":%q,"RepoDigests":["ghcr.io/acme/app@%s"]`, d, hexDigest("1"))
+}
+
+// TestStalePlatform: a gate goes by the oldest of the newest scans of the platforms.
+func TestStalePlatform(t *testing.T) {
+	amd64Config, arm64Config := hexDigest("c"), hexDigest("d")
+	target := twoPlatforms(t)
+	both := scanned(t, target, Options{}, trivyOf(1, imageID(amd64Config)), trivyOf(40, imageID(arm64Config)), trivyOf(50, imageID(arm64Config)))
+	one := scanned(t, target, Options{}, trivyOf(1, imageID(amd64Config)))
+	timeless := scanned(t, target, Options{}, trivyOf(1, imageID(amd64Config)), bytes.Replace(trivyOf(0, imageID(arm64Config)), []byte("CreatedAt"), []byte("x"), 1))
+	for name, c := range map[string]struct {
+		r    *VulnerabilityReport
+		max  int
+		want Outcome
+		says []string
+	}{
+		"one platform is stale":          {both, 7, OutcomeUnknown, []string{"the newest scan of linux/arm64 is 40d old, more than 7d"}},
+		"both are stale":                 {both, 0, OutcomeUnknown, []string{"the newest scan of linux/amd64 is 24h old, more than 12h", "the newest scan of linux/arm64 is 40d old, more than 12h"}},
+		"neither is":                     {both, 41, OutcomePass, nil},
+		"one has no scan":                {one, 7, OutcomeUnknown, []string{"not everything could be read", "no scan of linux/arm64"}},
+		"one does not say when it was":   {timeless, 7, OutcomeUnknown, []string{"the scan of linux/arm64 does not say when it was made"}},
+		"one platform is all that there": {scanned(t, testTarget(t), Options{}, trivyOf(9, imageID(amd64Config))), 7, OutcomeUnknown, []string{"the newest scan is 9d old, more than 7d"}},
+	} {
+		age := time.Duration(c.max) * 24 * time.Hour
+		if c.max == 0 {
+			age = 12 * time.Hour
+		}
+		v := Gate{MaxAge: age}.Check(c.r, testNow)
+		if v.Outcome != c.want || !slices.Equal(v.Reasons, c.says) {
+			t.Errorf("%s: %s %q, want %s %q", name, v.Outcome, v.Reasons, c.want, c.says)
+		}
+	}
+	if line := both.Headline(testNow); !strings.Contains(line, "scanned 24h ago, linux/arm64 40d ago") {
+		t.Errorf("headline %q", line)
+	}
+	if oldest, ok := both.Oldest(); !ok || oldest.Platform != "linux/arm64" || oldest.Digest != arm64.Digest {
+		t.Errorf("oldest %+v %t", oldest, ok)
+	}
+	// What is made of it is as old as the oldest of it.
+	text, err := json.Marshal(both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sarif, cyclone bytes.Buffer
+	predicate, err := VulnsPredicate(both)
+	if _, sarifErr := WriteSARIF(&sarif, both, ""); errors.Join(err, sarifErr, WriteCycloneDX(&cyclone, both, "", testNow)) != nil {
+		t.Fatal(err, sarifErr)
+	}
+	for format, text := range map[string][]byte{"json": text, "sarif": sarif.Bytes(), "cyclonedx": cyclone.Bytes(), "vulns": predicate} {
+		doc, err := Parse(text, "")
+		if err != nil || len(doc.Scans) != 1 || !doc.Scans[0].ScannedAt.Equal(testNow.AddDate(0, 0, -40)) {
+			t.Errorf("%s read back: %+v, %v", format, doc, err)
+		}
+	}
+}
+
+// TestScannerLooksAtOneImage: attested of an index, its report is of one platform.
+func TestScannerLooksAtOneImage(t *testing.T) {
+	index := fmt.Sprintf(`"RepoDigests":["ghcr.io/acme/app@%s"]`, hexDigest("1"))
+	config := func(arch string) string {
+		return index + `,"ImageConfig":{"architecture":"` + arch + `","os":"linux"}`
+	}
+	missing := twoPlatforms(t)
+	missing.Platforms[0].Config = "" // as of a child that is not there
+	for name, c := range map[string]struct {
+		target    Target
+		text      []byte
+		state     State
+		unscanned string
+	}{
+		"it does not say which":                 {twoPlatforms(t), trivyOf(1, index), StatePartial, "linux/amd64 linux/arm64"},
+		"it says which by name":                 {twoPlatforms(t), trivyOf(1, config("arm64")), StatePartial, "linux/amd64"},
+		"by a name that is not there":           {twoPlatforms(t), trivyOf(1, config("riscv64")), StatePartial, "linux/amd64 linux/arm64"},
+		"by the configuration of a missing one": {missing, trivyOf(1, imageID(hexDigest("c"))), StatePartial, "linux/amd64 linux/arm64"},
+		"there is only one":                     {testTarget(t), trivyOf(1, index), StateComplete, ""},
+		"Grype": {twoPlatforms(t), []byte(`{"matches":[],"descriptor":{"name":"grype"},"source":{"target":{"repoDigests":["ghcr.io/acme/app@` + hexDigest("1").String() + `"],"architecture":"amd64","os":"linux"}}}`),
+			StatePartial, "linux/arm64"},
+		"whoever attests it says that it is of all": {twoPlatforms(t), wrap(t, hexDigest("1"), PredicateVulns, json.RawMessage(`{"scanner":{"uri":"x","result":[]},"metadata":{}}`)), StateComplete, ""},
+	} {
+		r := scanned(t, c.target, Options{}, c.text)
+		if r.State != c.state || strings.Join(r.Unscanned, " ") != c.unscanned {
+			t.Errorf("%s: %s, unscanned %q", name, r.State, r.Unscanned)
+		}
+	}
+	other := onlyArm64(t)
+	if r := scanned(t, other, Options{}, trivyOf(1, config("amd64"))); r.Scanned() {
+		t.Errorf("a scan of amd64 is one of arm64: %s", r.State)
+	}
+}
+
+func onlyArm64(t *testing.T) Target {
+	one := twoPlatforms(t)
+	one.Parent, one.Digest, one.Others, one.Platforms = one.Digest, arm64.Digest, one.Platforms[:1], one.Platforms[1:]
+	return one
+}
+
+// TestScanFromTheFuture: it neither hides those that were made nor is it new for ever.
+func TestScanFromTheFuture(t *testing.T) {
+	real, future := trivyOf(3, "", trivyFinding("CVE-2026-1", "CRITICAL")), trivyOf(-400, "")
+	r := scanned(t, testTarget(t), Options{}, real, future)
+	if len(r.Vulnerabilities) != 1 || r.ScannedAt == nil || !r.ScannedAt.Before(testNow) {
+		t.Errorf("%d findings, scanned at %v", len(r.Vulnerabilities), r.ScannedAt)
+	}
+	if w := r.Sources[0].Warnings; len(w) != 1 || !strings.Contains(w[0], "yet to come") {
+		t.Errorf("warnings %q", w)
+	}
+	r = scanned(t, testTarget(t), Options{}, future)
+	if v := (Gate{MaxAge: time.Hour}).Check(r, testNow); v.Outcome != OutcomeUnknown {
+		t.Errorf("a scan from the future is new: %s", v.Outcome)
+	}
+}
+
+// TestPartialScanReplacesNone: that a later one failed does not make what was found go away.
+func TestPartialScanReplacesNone(t *testing.T) {
+	later := bytes.Replace(trivyOf(1, ""), []byte("os-pkgs"), []byte("secret"), 1)
+	r := scanned(t, testTarget(t), Options{}, trivyOf(3, "", trivyFinding("CVE-2026-1", "CRITICAL")), later)
+	if v := (Gate{FailOn: SeverityHigh}).Check(r, testNow); v.Outcome != OutcomeFail || r.State != StatePartial {
+		t.Errorf("%s of a report that is %s", v.Outcome, r.State)
+	}
+}
+
+// TestUnsignedRatingMakesNothingBetter: what a signed scan calls critical stays so.
+func TestUnsignedRatingMakesNothingBetter(t *testing.T) {
+	signed, unsigned := trivyOf(1, "", trivyFinding("CVE-2026-1", "CRITICAL")), []byte(`{"matches":[{"vulnerability":{"id":"CVE-2026-1","namespace":"github:x","severity":"Low"},
+		"artifact":{"name":"a","version":"1","purl":"pkg:npm/a@1"}}],"descriptor":{"name":"grype"}}`)
+	r := scannedAs(t, testTarget(t), Options{}, verifier{"0": {KeyID: "k"}}, signed, unsigned)
+	if got := r.Vulnerabilities; len(got) != 1 || got[0].Severity != SeverityCritical || len(got[0].Ratings) != 2 {
+		t.Errorf("%+v", got)
+	}
+	r = scannedAs(t, testTarget(t), Options{}, verifier{"1": {KeyID: "k"}}, signed, unsigned)
+	if got := r.Vulnerabilities; len(got) != 1 || got[0].Severity != SeverityLow {
+		t.Errorf("GitHub's rating counts before that of nobody: %+v", got)
+	}
+}
+
+// TestNobodyHasRatedIt: a severity in a word or vector that nobody understands may be any.
+func TestNobodyHasRatedIt(t *testing.T) {
+	for _, word := range []string{"", "KRITISCH", "sev:1", "UNKNOWN", "Critical!"} {
+		r := scanned(t, testTarget(t), Options{}, trivyOf(1, "", trivyFinding("CVE-2026-1", word)))
+		if v := (Gate{FailOn: SeverityCritical}).Check(r, testNow); v.Outcome != OutcomeUnknown {
+			t.Errorf("%q: %s", word, v.Outcome)
+		}
+		if v := (Gate{FailOn: SeverityCritical, AllowUnrated: true}).Check(r, testNow); v.Outcome != OutcomePass {
+			t.Errorf("%q is allowed: %s", word, v.Outcome)
+		}
+	}
+	for _, vector := range []string{"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H", "CVSS:3.1/", "CVSS:9.9/AV:N", "AV:N/AC:L", "7,5"} {
+		text := wrap(t, hexDigest("1"), PredicateVulns, json.RawMessage(`{"scanner":{"uri":"x","result":[{"id":"CVE-2026-1","severity":[{"method":"nvd","score":"`+vector+`"}]}]},"metadata":{}}`))
+		if v := (Gate{FailOn: SeverityCritical}).Check(scanned(t, testTarget(t), Options{}, text), testNow); v.Outcome != OutcomeUnknown {
+			t.Errorf("%q: %s", vector, v.Outcome)
+		}
+	}
+}
+
+// TestUnknownFixIsJudged: that a report does not speak of fixes is no reason to ignore what
+// it has.
+func TestUnknownFixIsJudged(t *testing.T) {
+	for state, want := range map[FixState]Outcome{FixFixed: OutcomeFail, FixUnknown: OutcomeFail, "": OutcomeFail, FixNotFixed: OutcomePass, FixWontFix: OutcomePass} {
+		r := &VulnerabilityReport{State: StateComplete, Counts: &Counts{}, Vulnerabilities: []Vulnerability{{ID: "CVE-2026-1", Severity: SeverityCritical, FixState: state}}}
+		if v := (Gate{FailOn: SeverityHigh, IgnoreUnfixed: true}).Check(r, testNow); v.Outcome != want {
+			t.Errorf("%q: %s, want %s", state, v.Outcome, want)
+		}
+	}
+}
+
+// TestStatementsThatDoNotCount: each would take a finding away.
+func TestStatementsThatDoNotCount(t *testing.T) {
+	product := `"products":[{"@id":"` + hexDigest("1").String() + `"}]`
+	for name, c := range map[string]struct {
+		statement string
+		counts    bool
+	}{
+		"with a justification":            {`"status":"not_affected","justification":"component_not_present"`, true},
+		"with an impact":                  {`"status":"not_affected","impact_statement":"not used"`, true},
+		"with a note alone":               {`"status":"not_affected","status_notes":"looked at"`, false},
+		"with an action alone":            {`"status":"not_affected","action_statement":"none"`, false},
+		"with a justification of its own": {`"status":"not_affected","justification":"trust me"`, false},
+		"of tomorrow, by another clock":   {`"status":"fixed","timestamp":"` + testNow.Add(20*time.Hour).Format(time.RFC3339) + `"`, true},
+		"of the year after next":          {`"status":"fixed","timestamp":"` + testNow.AddDate(2, 0, 0).Format(time.RFC3339) + `"`, false},
+		"in a status of its own":          {`"status":"Fixed"`, false},
+	} {
+		doc, err := Parse([]byte(`{"@context":"https://openvex.dev/ns/v0.2.0","@id":"x","author":"a","timestamp":"2026-01-01T00:00:00Z","statements":[{"vulnerability":{"name":"CVE-2026-1"},`+product+`,`+c.statement+`}]}`), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := scanned(t, testTarget(t), Options{VEX: []VEX{*doc.VEX}}, trivyOf(1, "", trivyFinding("CVE-2026-1", "HIGH")))
+		if got := len(r.Suppressed) == 1; got != c.counts || got == (len(r.Warnings) > 0) {
+			t.Errorf("%s: suppressed is %t, warnings %q", name, got, r.Warnings)
+		}
+	}
+}
+
+// TestAnalysisOfAnotherImage: CycloneDX says of packages in the image that it is of, not in
+// others.
+func TestAnalysisOfAnotherImage(t *testing.T) {
+	for image, want := range map[string]bool{
+		``: true,
+		`{"type":"container","name":"app","version":"` + hexDigest("1").String() + `"}`:                                                         true,
+		`{"type":"container","name":"app","version":"` + hexDigest("9").String() + `"}`:                                                         false,
+		`{"type":"container","name":"app","purl":"pkg:oci/app?repository_url=ghcr.io/acme/app"}`:                                                true,
+		`{"type":"container","name":"app","purl":"pkg:oci/app?repository_url=ghcr.io/other/app"}`:                                               false,
+		`{"type":"container","name":"app","purl":"pkg:oci/app@sha256:` + strings.Repeat("9", 64) + `"}`:                                         false,
+		`{"type":"container","name":"app","properties":[{"name":"aquasecurity:trivy:RepoDigest","value":"x@` + hexDigest("9").String() + `"}]}`: false,
+	} {
+		metadata := ""
+		if image != "" {
+			metadata = `"metadata":{"component":` + image + `},`
+		}
+		doc, err := Parse([]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6",`+metadata+`"vulnerabilities":[{"id":"CVE-2026-1","analysis":{"state":"not_affected","detail":"x"},"affects":[{"ref":"pkg:npm/a@1"}]}]}`), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := scanned(t, testTarget(t), Options{VEX: []VEX{*doc.VEX}}, trivyOf(1, "", trivyFinding("CVE-2026-1", "HIGH")))
+		if got := len(r.Suppressed) == 1; got != want {
+			t.Errorf("of %s: suppressed is %t", image, got)
+		}
+	}
+}
+
+// TestResolvedInOtherVersions: it is resolved in those that are not affected.
+func TestResolvedInOtherVersions(t *testing.T) {
+	for versions, want := range map[string]bool{
+		`[{"version":"1","status":"affected"},{"version":"2","status":"unaffected"}]`: false,
+		`[{"version":"0","status":"affected"},{"version":"1","status":"unaffected"}]`: true,
+		`[{"version":"1"}]`: true,
+	} {
+		doc, err := Parse([]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","vulnerabilities":[{"id":"CVE-2026-1","analysis":{"state":"resolved"},"affects":[{"ref":"pkg:npm/a","versions":`+versions+`}]}]}`), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := scanned(t, testTarget(t), Options{VEX: []VEX{*doc.VEX}}, trivyOf(1, "", trivyFinding("CVE-2026-1", "HIGH")))
+		if got := len(r.Suppressed) == 1; got != want {
+			t.Errorf("%s: suppressed is %t", versions, got)
+		}
+	}
+}
+
+// TestBrokenScanAsCustomData: cosign's type for anything may hold a scan that was cut off.
+func TestBrokenScanAsCustomData(t *testing.T) {
+	report := string(trivyOf(1, "", trivyFinding("CVE-2026-1", "HIGH")))
+	for name, c := range map[string]struct {
+		data string
+		want Status
+	}{
+		"cut off":            {report[:len(report)/2], StatusError},
+		"of another version": {strings.Replace(report, `"SchemaVersion":2`, `"SchemaVersion":3`, 1), StatusError},
+		"whole":              {report, StatusOK},
+		"something else":     {`{"hello":"world"}`, StatusEmpty},
+		"text":               {"it was tested", StatusEmpty},
+	} {
+		r := scanned(t, testTarget(t), Options{}, wrap(t, hexDigest("1"), PredicateCosignCustom, map[string]any{"Data": c.data, "Timestamp": ""}), trivyOf(3, ""))
+		if got := r.Sources[0].Status; c.want == StatusError && (got != c.want || r.Complete()) || c.want != StatusError && !r.Complete() {
+			t.Errorf("%s: %s, and the report is %s", name, got, r.State)
+		}
+	}
+}
+
+// TestNoListIsNotAnEmptyList: what a server answers in its place does not say that there is
+// nothing.
+func TestNoListIsNotAnEmptyList(t *testing.T) {
+	for _, text := range []string{`null`, `{}`, ``, `{"message":"x"}`, `[{"number":1}`} {
+		_, alerts := ParseCodeScanningAlerts([]byte(text))
+		_, analyses := ParseCodeScanningAnalyses([]byte(text))
+		_, dependabot := ParseDependabotAlerts([]byte(text))
+		_, advisories := ParseGitHubAdvisories([]byte(text))
+		_, attestations := ParseAttestations([]byte(text))
+		_, _, bulk := ParseBulkAttestations([]byte(text))
+		for what, err := range map[string]error{"alerts": alerts, "analyses": analyses, "Dependabot": dependabot, "advisories": advisories, "attestations": attestations, "bulk": bulk} {
+			if !errors.Is(err, oci.ErrInvalid) {
+				t.Errorf("%s of %q: %v", what, text, err)
+			}
+		}
+	}
+	for _, text := range []string{`{"attestations_subject_digests":null}`, `{"attestations_subject_digests":{},"page_info":{"has_next":true}}`} {
+		if _, _, err := ParseBulkAttestations([]byte(text)); !errors.Is(err, oci.ErrInvalid) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, err := Parse([]byte(`{"matches":null,"descriptor":{"name":"grype"}}`), ""); !errors.Is(err, oci.ErrInvalid) {
+		t.Errorf("Grype without a list: %v", err)
+	}
+}
+
+// TestRuleWithoutItsEnd: an end that is empty or before all time is no "never".
+func TestRuleWithoutItsEnd(t *testing.T) {
+	for name, text := range map[string]string{
+		".trivyignore": "CVE-2026-1 exp:\n", ".trivyignore.yaml": "vulnerabilities:\n- id: CVE-2026-1\n  expired_at:\n", "osv-scanner.toml": "[[IgnoredVulns]]\nid = \"CVE-2026-1\"\nignoreUntil = \"\"\n",
+		"null.yaml": "- id: CVE-2026-1\n  until:\n", "empty.yaml": "- id: CVE-2026-1\n  until: ''\n", "zero.yaml": "- id: CVE-2026-1\n  until: 0001-01-01\n",
+		"list.yaml": "- id: CVE-2026-1\n  until: [2026-01-01]\n", "month.yaml": "- id: CVE-2026-1\n  until: 2026-13-01\n", "twice.yaml": "- id: CVE-2026-1\n  until: 2026-01-01\n  until: 2027-01-01\n",
+	} {
+		if rules, err := ParseIgnore(name, []byte(text)); !errors.Is(err, oci.ErrInvalid) {
+			t.Errorf("%s: %+v, %v", name, rules, err)
+		}
+	}
+	rules, err := ParseIgnore("good.yaml", []byte("- id: CVE-2026-1\n  until: &end 2026-12-01\n- id: CVE-2026-2\n  until: *end\n- id: CVE-2026-3\n"))
+	if err != nil || !rules[1].Until.Equal(time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)) || !rules[2].Until.IsZero() {
+		t.Errorf("%+v, %v", rules, err)
+	}
+}
+
+// TestWhatWasAskedForMustAnswer: a database that packages were to be looked up in, or a file,
+// is no code scanning, which only knows an image's name.
+func TestWhatWasAskedForMustAnswer(t *testing.T) {
+	for name, want := range map[SourceName]State{
+		SourceOSV: StatePartial, SourceGHSA: StatePartial, SourceFile: StatePartial, SourcePackagesAPI: StatePartial, SourceCodeScanning: StateComplete, SourceDependabot: StateComplete,
+	} {
+		fails := fixedSource{name, func(context.Context, Target) (*SourceReport, error) { return nil, errors.New("HTTP 502") }}
+		r, err := Collect(t.Context(), []Source{reading(t, SourceAttestation, hexDigest("1"), "trivy.json"), fails}, testTarget(t), Options{Now: testNow})
+		if err != nil || r.State != want {
+			t.Errorf("%s: %s, want %s; %v", name, r.State, want, err)
+		}
+	}
+}
