@@ -181,6 +181,9 @@ func assemble(reports []SourceReport, t Target, opts Options) *VulnerabilityRepo
 	}
 	var scans []Scan
 	vex := slices.Clone(opts.VEX)
+	for i := range vex {
+		vex[i].given = true
+	}
 	for i := range reports {
 		source := &reports[i]
 		for _, scan := range source.Scans {
@@ -194,7 +197,10 @@ func assemble(reports []SourceReport, t Target, opts Options) *VulnerabilityRepo
 				}
 			}
 		}
-		vex = append(vex, source.VEX...)
+		for _, v := range source.VEX {
+			v.given = source.Name == SourceFile
+			vex = append(vex, v)
+		}
 	}
 	r.Sources = reports
 	if !opts.History {

@@ -132,13 +132,27 @@ func cyclonePackage(component *cdx.Component) *Package {
 		name = "" // as the purl has it
 	}
 	p := Package{PURL: component.PackageURL, Name: name, Version: component.Version}
+	source := map[string]string{} // as Trivy says it
 	for _, property := range deref(component.Properties) {
 		switch property.Name {
 		case "aquasecurity:trivy:FilePath", "syft:location:0:path", propertyPath:
 			p.addPath(property.Value)
 		case "aquasecurity:trivy:LayerDigest", "syft:location:0:layerID", propertyLayer:
 			p.LayerDigest = firstDigest(property.Value)
+		default:
+			if part, ok := strings.CutPrefix(property.Name, "aquasecurity:trivy:Src"); ok {
+				source[part] = property.Value
+			}
 		}
+	}
+	if version := source["Version"]; version != "" {
+		if source["Release"] != "" {
+			version += "-" + source["Release"]
+		}
+		if epoch := source["Epoch"]; epoch != "" && epoch != "0" {
+			version = epoch + ":" + version
+		}
+		p.builtFrom(source["Name"], version)
 	}
 	if known := newPackage(p); known != nil {
 		return known

@@ -183,6 +183,34 @@ func TestUnsignedRatingMakesNothingBetter(t *testing.T) {
 	}
 }
 
+// TestUnsignedWordMakesNothingBetter: neither that there will be no fix, for which findings are
+// ignored, nor that nobody will exploit it.
+func TestUnsignedWordMakesNothingBetter(t *testing.T) {
+	finding := func(link Link, fix FixState, likely float64, date string) Scan {
+		v := found("CVE-2026-1", "pkg:npm/a@1")
+		v.FixState, v.EPSS = fix, &EPSS{Score: likely, Date: date}
+		return Scan{Tool: string(link) + date, Link: link, Findings: []Vulnerability{v}}
+	}
+	for name, c := range map[string]struct {
+		scans  []Scan
+		fix    FixState
+		likely float64
+	}{
+		"better":            {[]Scan{finding(LinkDigestSigned, FixUnknown, 0.9, "2026-01-01"), finding(LinkDigest, FixWontFix, 0.1, "2099-01-01")}, FixUnknown, 0.9},
+		"worse":             {[]Scan{finding(LinkDigestSigned, FixWontFix, 0.1, "2026-01-01"), finding(LinkDigest, FixFixed, 0.9, "2025-01-01")}, FixFixed, 0.9},
+		"neither is signed": {[]Scan{finding(LinkDigest, FixUnknown, 0.9, "2026-01-01"), finding(LinkDigest, FixWontFix, 0.1, "2026-02-01")}, FixWontFix, 0.1},
+		"both are":          {[]Scan{finding(LinkDigestSigned, FixNotFixed, 0.1, "2026-02-01"), finding(LinkDigestSigned, FixWontFix, 0.9, "2026-01-01")}, FixWontFix, 0.1},
+	} {
+		for range 2 {
+			list, _ := merge(c.scans)
+			if len(list) != 1 || list[0].FixState != c.fix || list[0].EPSS.Score != c.likely {
+				t.Errorf("%s: %+v", name, list)
+			}
+			slices.Reverse(c.scans) // in whatever order they come
+		}
+	}
+}
+
 // TestNobodyHasRatedIt: a severity in a word or vector that nobody understands may be any.
 func TestNobodyHasRatedIt(t *testing.T) {
 	for _, word := range []string{"", "KRITISCH", "sev:1", "UNKNOWN", "Critical!"} {
@@ -326,6 +354,11 @@ func TestNoListIsNotAnEmptyList(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
+	for _, text := range []string{`{"vulnerabilities":null,"scanned_at":"2026-11-20T00:00:00Z"}`, `{"scanned_at":"2026-11-20T00:00:00Z"}`, `{"state":"complete","scanned_at":"2026-11-20T00:00:00Z"}`} {
+		if s, err := ParseReport([]byte(text)); !errors.Is(err, oci.ErrInvalid) {
+			t.Errorf("%s: %+v, %v", text, s, err)
+		}
+	}
 	if _, err := Parse([]byte(`{"matches":null,"descriptor":{"name":"grype"}}`), ""); !errors.Is(err, oci.ErrInvalid) {
 		t.Errorf("Grype without a list: %v", err)
 	}
@@ -359,5 +392,61 @@ func TestWhatWasAskedForMustAnswer(t *testing.T) {
 		if err != nil || r.State != want {
 			t.Errorf("%s: %s, want %s; %v", name, r.State, want, err)
 		}
+	}
+}
+
+// TestUnsignedStatementTakesNothingSignedAway: who may attach documents may not make what a
+// signed scan found go away. The caller may.
+func TestUnsignedStatementTakesNothingSignedAway(t *testing.T) {
+	scan := trivyOf(1, "", trivyFinding("CVE-2026-1", "CRITICAL"))
+	statement := wrap(t, hexDigest("1"), PredicateOpenVEX, json.RawMessage(`{"@context":"https://openvex.dev/ns/v0.2.0","@id":"x","author":"a","timestamp":"2026-11-01T00:00:00Z",
+		"statements":[{"vulnerability":{"name":"CVE-2026-1"},"status":"not_affected","justification":"component_not_present"}]}`))
+	gate := Gate{FailOn: SeverityHigh}
+	for name, c := range map[string]struct {
+		by   verifier
+		want Outcome
+	}{
+		"nothing is signed":      {nil, OutcomePass},
+		"the scan is":            {verifier{"0": {KeyID: "k"}}, OutcomeFail},
+		"the statement is":       {verifier{"1": {KeyID: "k"}}, OutcomePass},
+		"scan and statement are": {verifier{"0": {KeyID: "k"}, "1": {KeyID: "k"}}, OutcomePass},
+	} {
+		r := scannedAs(t, testTarget(t), Options{}, c.by, scan, statement)
+		if got := gate.Check(r, testNow).Outcome; got != c.want || (got == OutcomeFail) != (len(r.Warnings) == 1) {
+			t.Errorf("%s: %s, warnings %q", name, got, r.Warnings)
+		}
+	}
+	doc, err := Parse(statement, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc.VEX.Statements[0].Products = []VEXProduct{{IDs: []string{hexDigest("1").String()}}}
+	r := scannedAs(t, testTarget(t), Options{VEX: []VEX{*doc.VEX}}, verifier{"0": {KeyID: "k"}}, scan)
+	if got := gate.Check(r, testNow).Outcome; got != OutcomePass {
+		t.Errorf("the caller's statement: %s", got)
+	}
+}
+
+// TestScanByNameOfSomeTime: without knowing when the image was pushed, a scan by its name may be
+// of the one before.
+func TestScanByNameOfSomeTime(t *testing.T) {
+	target := testTarget(t)
+	for name, c := range map[string]struct {
+		pushed time.Time
+		want   State
+	}{"before the scan": {target.Pushed, StateComplete}, "after it": {testNow, StatePartial}, "nobody knows when": {time.Time{}, StatePartial}} {
+		target.Pushed = c.pushed
+		r, err := Collect(t.Context(), []Source{codeScanning(t)}, target, Options{Now: testNow})
+		if err != nil || r.State != c.want {
+			t.Errorf("%s: %s, want %s; %v", name, r.State, c.want, err)
+		}
+	}
+}
+
+// TestPredicateOfAPartialReport: in-toto's form can't say that something is missing.
+func TestPredicateOfAPartialReport(t *testing.T) {
+	r := scanned(t, twoPlatforms(t), Options{}, trivyOf(1, imageID(hexDigest("c"))))
+	if _, err := VulnsPredicate(r); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "no scan of linux/arm64") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -83,6 +83,8 @@ type VEX struct {
 	Timestamp  time.Time
 	Signed     bool // a signature over it was verified
 	Statements []VEXStatement
+
+	given bool // by the caller, who knows whom to believe
 }
 
 // VEXStatement is one statement about some vulnerability in some products.

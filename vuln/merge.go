@@ -228,12 +228,9 @@ func absorb(v *Vulnerability, other Vulnerability, aliases bool) {
 	v.Description = cmp.Or(v.Description, other.Description)
 	v.References = addUnique(v.References, other.References...)
 	v.FixedVersions = addUnique(v.FixedVersions, other.FixedVersions...)
-	v.FixState = betterFix(v.FixState, other.FixState)
+	v.FixState, v.EPSS = joined(*v, other)
 	v.Ratings = addUnique(v.Ratings, other.Ratings...)
 	v.vouched = addUnique(v.vouched, other.vouched...)
-	if v.EPSS == nil || other.EPSS != nil && other.EPSS.Date > v.EPSS.Date {
-		v.EPSS = other.EPSS
-	}
 	v.KEV = v.KEV || other.KEV
 	v.CWEs = addUnique(v.CWEs, other.CWEs...)
 	if v.Published.IsZero() {
@@ -252,6 +249,28 @@ func absorb(v *Vulnerability, other Vulnerability, aliases bool) {
 		v.Package.LayerDigest = cmp.Or(v.Package.LayerDigest, p.LayerDigest)
 		v.Package.addPath(p.allPaths()...)
 	}
+}
+
+// joined is what two documents say of the fix and of how likely the flaw is to be exploited:
+// what says more, and the newest. Of what is signed, one that is not may say that it is
+// worse or that there is a fix, and nothing else.
+func joined(a, b Vulnerability) (FixState, *EPSS) {
+	signedA, signedB := a.Link() == LinkDigestSigned, b.Link() == LinkDigestSigned
+	if signedB && !signedA {
+		a, b = b, a
+	}
+	fix, epss := betterFix(a.FixState, b.FixState), a.EPSS
+	if signedA != signedB && b.FixState != FixFixed {
+		fix = cmp.Or(a.FixState, FixUnknown)
+	}
+	switch {
+	case a.EPSS == nil:
+		epss = b.EPSS
+	case b.EPSS == nil:
+	case signedA != signedB && b.EPSS.Score > a.EPSS.Score, signedA == signedB && b.EPSS.Date > a.EPSS.Date:
+		epss = b.EPSS
+	}
+	return fix, epss
 }
 
 func (v Vulnerability) clone() Vulnerability {

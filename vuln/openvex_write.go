@@ -91,10 +91,19 @@ func statementOf(s *VEXState) openVEXStatement {
 // VulnsPredicate makes of a report the predicate of in-toto's vulns 0.2, to attest
 // a scan that somebody made: its type is [PredicateVulns].
 //
-// Errors: [ErrNotScanned].
+// It has no place for what is not known, so a report that is not complete makes none.
+//
+// Errors: [ErrNotScanned]; [oci.ErrInvalid] for a partial report.
 func VulnsPredicate(r *VulnerabilityReport) (json.RawMessage, error) {
 	if !r.Scanned() {
 		return nil, fmt.Errorf("vulns predicate of %s: %w", r.Ref, ErrNotScanned)
+	}
+	if !r.Complete() {
+		why := "not everything could be read"
+		if len(r.Unscanned) > 0 {
+			why = "no scan of " + strings.Join(r.Unscanned, ", ")
+		}
+		return nil, oci.Invalid("vulns predicate of %s: it would say that everything was looked at: %s", r.Ref, why)
 	}
 	type score struct {
 		Method string `json:"method"`

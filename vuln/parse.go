@@ -182,6 +182,9 @@ func ParseReport(text []byte) (*Scan, error) {
 	if r.State == StateUnavailable || r.ScannedAt == nil && r.State == "" {
 		return nil, oci.Invalid("the report says that the image was not scanned")
 	}
+	if r.Vulnerabilities == nil {
+		return nil, oci.Invalid("the report has no list of vulnerabilities, which says that the image was not scanned")
+	}
 	s := &Scan{Digests: addUnique(nil, r.Digest, r.ParentDigest)}
 	// What the report says of its own evidence, signatures and triage is only its word.
 	plain := func(v Vulnerability) Vulnerability {
@@ -198,7 +201,7 @@ func ParseReport(text []byte) (*Scan, error) {
 		s.Suppressed = append(s.Suppressed, x)
 	}
 	s.ScannedAt = r.scanTime()
-	s.Partial = r.State == StatePartial
+	s.Partial = r.State == StatePartial || len(r.Unscanned) > 0
 	return s, nil
 }
 

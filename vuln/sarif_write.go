@@ -75,6 +75,10 @@ func (l LeftOut) String() string {
 // those of w; [oci.ErrInvalid] for a report without a reference, or one whose worst finding
 // alone is over the limits.
 func WriteSARIF(w io.Writer, r *VulnerabilityReport, toolVersion string) (LeftOut, error) {
+	return writeSARIF(w, r, toolVersion, MaxSARIFResults, MaxSARIFSize)
+}
+
+func writeSARIF(w io.Writer, r *VulnerabilityReport, toolVersion string, maxResults, maxSize int) (LeftOut, error) {
 	if !r.Scanned() {
 		return LeftOut{}, fmt.Errorf("SARIF of %s: %w", r.Ref, ErrNotScanned)
 	}
@@ -86,7 +90,7 @@ func WriteSARIF(w io.Writer, r *VulnerabilityReport, toolVersion string) (LeftOu
 	slices.SortStableFunc(findings, compareVulnerabilities)
 	suppressed := slices.DeleteFunc(slices.Clone(r.Suppressed), func(s Suppressed) bool { return s.Vulnerability.Link() == LinkRepository })
 	total := len(findings) + len(suppressed)
-	for n := min(total, MaxSARIFResults); ; {
+	for n := min(total, maxResults); ; {
 		var left LeftOut
 		shown := min(n, len(findings))
 		left.Suppressed = total - n
@@ -101,14 +105,14 @@ func WriteSARIF(w io.Writer, r *VulnerabilityReport, toolVersion string) (LeftOu
 		switch {
 		case err != nil:
 			return left, err
-		case size <= MaxSARIFSize:
+		case size <= maxSize:
 			_, err := w.Write(append(text, '\n'))
 			return left, err
 		case n <= 1:
-			return left, oci.Invalid("SARIF of %s: it is %d bytes compressed, and GitHub takes %d", r.Ref, size, MaxSARIFSize)
+			return left, oci.Invalid("SARIF of %s: it is %d bytes compressed, and GitHub takes %d", r.Ref, size, maxSize)
 		}
 		// In proportion, and a little less so that it ends soon.
-		n = max(1, min(n-1, int(float64(n)*MaxSARIFSize/float64(size)*0.95)))
+		n = max(1, min(n-1, int(float64(n)*float64(maxSize)/float64(size)*0.95)))
 	}
 }
 

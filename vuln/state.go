@@ -45,7 +45,8 @@ func (r *VulnerabilityReport) setState(scans []Scan, t Target) {
 	var partial, current bool
 	for _, s := range scans {
 		partial = partial || s.Partial
-		current = current || s.Link.byDigest() || t.Pushed.IsZero() || s.ScannedAt.After(t.Pushed)
+		// When it was pushed may not be known: then a scan by its name may be of an older one.
+		current = current || s.Link.byDigest() || t.Pushed.IsZero() && s.Source == SourceFile || !t.Pushed.IsZero() && s.ScannedAt.After(t.Pushed)
 		if !s.ScannedAt.IsZero() && (r.ScannedAt == nil || s.ScannedAt.After(*r.ScannedAt)) {
 			r.ScannedAt = new(s.ScannedAt.UTC())
 		}
@@ -58,7 +59,10 @@ func (r *VulnerabilityReport) setState(scans []Scan, t Target) {
 		return
 	}
 	r.State = StateComplete
-	if !current {
+	switch {
+	case !current && t.Pushed.IsZero():
+		r.Warnings = append(r.Warnings, "when the image was pushed is not known: a scan that does not name its digest may be of an older one")
+	case !current:
 		r.Warnings = append(r.Warnings, "the image is newer than its newest scan, which does not name its digest")
 	}
 	if partial || !current {

@@ -3,6 +3,8 @@ package vuln
 import (
 	"slices"
 	"testing"
+
+	packageurl "github.com/package-url/packageurl-go"
 )
 
 // ordered checks that a list is in order, each version before all that follow.
@@ -102,6 +104,40 @@ func TestAdvisoriesOfDistributions(t *testing.T) {
 		a := Advisory{Affected: []Affected{{Ecosystem: c.ecosystem, Name: c.source, Ranges: []VersionRange{{To: c.fixed, ToExcluded: true}}}}}
 		if got, _ := a.Affects(*newPackage(Package{PURL: c.purl})); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestSourceBesideThePURL: Trivy says what a package is built from beside its purl, and
+// advisories are about that.
+func TestSourceBesideThePURL(t *testing.T) {
+	const openssl = "pkg:deb/debian/libssl3@3.0.11-1~deb12u2?arch=amd64&distro=debian-12.4"
+	cyclone := func(purl, version, properties string) string {
+		return `{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","bom-ref":"a","name":"x","version":"` + version + `","purl":"` + purl + `","properties":[` + properties + `]}]}`
+	}
+	src := func(key, value string) string {
+		return `{"name":"aquasecurity:trivy:Src` + key + `","value":"` + value + `"}`
+	}
+	for name, c := range map[string]struct{ text, want, version string }{
+		"CycloneDX": {cyclone(openssl, "3.0.11-1~deb12u2", src("Name", "openssl")+","+src("Version", "3.0.11")+","+src("Release", "1~deb12u2")), "openssl", "3.0.11-1~deb12u2"},
+		"CycloneDX, of another version": {
+			cyclone("pkg:deb/debian/gcc@4%3A12.2.0-3?distro=debian-12", "4:12.2.0-3", src("Name", "gcc-defaults")+","+src("Version", "1.203")), "gcc-defaults@1.203", "1.203"},
+		"CycloneDX, with an epoch": {
+			cyclone("pkg:deb/debian/zlib1g@1.2.13?distro=debian-12&epoch=1", "1:1.2.13", src("Name", "zlib")+","+src("Version", "1.2.13")+","+src("Epoch", "1")), "zlib", "1:1.2.13"},
+		"of itself":            {cyclone("pkg:apk/alpine/zlib@1.3-r0?distro=3.18.4", "1.3-r0", src("Name", "zlib")+","+src("Version", "1.3-r0")), "", "1.3-r0"},
+		"it is in the purl":    {cyclone(openssl+"&upstream=other", "3.0.11-1~deb12u2", src("Name", "openssl")+","+src("Version", "1")), "other", "3.0.11-1~deb12u2"},
+		"no distribution's":    {cyclone("pkg:npm/a@1", "1", src("Name", "b")+","+src("Version", "2")), "", "1"},
+		"SPDX":                 {`{"spdxVersion":"SPDX-2.3","packages":[{"name":"x","versionInfo":"3.0.11-1~deb12u2","sourceInfo":"built package from: openssl 3.0.11-1~deb12u2","externalRefs":[{"referenceType":"purl","referenceLocator":"` + openssl + `"}]}]}`, "openssl", "3.0.11-1~deb12u2"},
+		"SPDX, something else": {`{"spdxVersion":"SPDX-2.3","packages":[{"name":"x","versionInfo":"3.0.11-1~deb12u2","sourceInfo":"acquired from apt","externalRefs":[{"referenceType":"purl","referenceLocator":"` + openssl + `"}]}]}`, "", "3.0.11-1~deb12u2"},
+	} {
+		doc, err := Parse([]byte(c.text), "")
+		if err != nil || len(doc.SBOM.Packages) != 1 {
+			t.Fatalf("%s: %+v, %v", name, doc, err)
+		}
+		p := doc.SBOM.Packages[0]
+		u, err := packageurl.FromString(p.PURL)
+		if got := u.Qualifiers.Map()["upstream"]; err != nil || got != c.want || p.source() != c.version {
+			t.Errorf("%s: built from %q, version %s, want %q, %s: %v", name, got, p.source(), c.want, c.version, err)
 		}
 	}
 }

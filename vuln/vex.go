@@ -18,7 +18,8 @@ func (s VEXStatus) suppresses() bool { return s == VEXNotAffected || s == VEXFix
 
 // applyVEX lets statements suppress or annotate findings. Of several about one
 // finding a signed one counts before one that is not, then the latest; of those with
-// one time, one that suppresses nothing.
+// one time, one that suppresses nothing. What was found under a verified signature is not
+// taken away by a statement that has none, unless the caller gives it.
 func (r *VulnerabilityReport) applyVEX(documents []VEX, t Target, opts Options) {
 	statements := map[string][]vexCandidate{} // by id
 	for _, doc := range documents {
@@ -54,8 +55,13 @@ func (r *VulnerabilityReport) applyVEX(documents []VEX, t Target, opts Options) 
 	}
 	var kept []Vulnerability
 	budget := maxComparisons
+	refused := 0
 	for _, v := range r.Vulnerabilities {
 		chosen := chooseStatement(statements, &v, t, &budget)
+		if chosen != nil && chosen.statement.Status.suppresses() && v.Link() == LinkDigestSigned && !chosen.doc.Signed && !chosen.doc.given {
+			refused++
+			chosen = nil
+		}
 		if chosen == nil {
 			kept = append(kept, v)
 			continue
@@ -72,6 +78,9 @@ func (r *VulnerabilityReport) applyVEX(documents []VEX, t Target, opts Options) 
 		})
 	}
 	r.Vulnerabilities = kept
+	if refused > 0 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d findings of a signed scan stay, since no signature over the statements of VEX about them was verified", refused))
+	}
 	if budget < 0 {
 		r.Warnings = append(r.Warnings, "there are too many statements of VEX about the same flaws: not all of them were applied")
 	}
