@@ -63,7 +63,7 @@ func associate(t Target, scan Scan) []Scan {
 			} else if t.isOther(scan.Digests) {
 				return nil
 			} else {
-				scan.Link = LinkPath
+				scan.Link, scan.elsewhere = LinkPath, true
 				scan.Rule = fmt.Sprintf("%s is attested to be scanned, but the scanner looked at %s", scan.Subject, scan.Digests[0])
 				scan.Warnings = append(slices.Clone(scan.Warnings), scan.Rule)
 			}
@@ -77,6 +77,7 @@ func associate(t Target, scan Scan) []Scan {
 	if t.isOther(scan.Digests) {
 		return nil
 	}
+	scan.elsewhere = len(scan.Digests) > 0
 	if scan.Source == SourceFile {
 		scan.Link, scan.Rule, scan.Subject = LinkPath, "the caller says that the file is about the image", t.Digest
 		if len(scan.Digests) > 0 {

@@ -230,6 +230,29 @@ func TestNobodyHasRatedIt(t *testing.T) {
 	}
 }
 
+// TestNobodySaysWhetherItIsExploited: Trivy does not, so that it says nothing is no "no".
+func TestNobodySaysWhetherItIsExploited(t *testing.T) {
+	grype := func(exploited string) []byte {
+		return []byte(`{"matches":[{"vulnerability":{"id":"CVE-2026-1","severity":"High"` + exploited + `},"artifact":{"name":"a","version":"1","purl":"pkg:npm/a@1"}}],"descriptor":{"name":"grype","timestamp":"2026-11-20T00:00:00Z"}}`)
+	}
+	trivy := trivyOf(1, "", trivyFinding("CVE-2026-1", "HIGH"))
+	for name, c := range map[string]struct {
+		documents [][]byte
+		want      Outcome
+	}{
+		"Trivy":                   {[][]byte{trivy}, OutcomeUnknown},
+		"Trivy, of what has none": {[][]byte{trivyOf(1, "", trivyFinding("GHSA-2222-3333-4444", "HIGH"))}, OutcomePass},
+		"Grype":                   {[][]byte{grype("")}, OutcomePass},
+		"Grype, exploited":        {[][]byte{grype(`,"knownExploited":[{"cve":"CVE-2026-1"}]`)}, OutcomeFail},
+		"both":                    {[][]byte{trivy, grype("")}, OutcomePass},
+		"Trivy found nothing":     {[][]byte{trivyOf(1, "")}, OutcomePass},
+	} {
+		if v := (Gate{FailOnKEV: true}).Check(scanned(t, testTarget(t), Options{}, c.documents...), testNow); v.Outcome != c.want {
+			t.Errorf("%s: %s %q, want %s", name, v.Outcome, v.Reasons, c.want)
+		}
+	}
+}
+
 // TestUnknownFixIsJudged: that a report does not speak of fixes is no reason to ignore what
 // it has.
 func TestUnknownFixIsJudged(t *testing.T) {
@@ -448,5 +471,38 @@ func TestPredicateOfAPartialReport(t *testing.T) {
 	r := scanned(t, twoPlatforms(t), Options{}, trivyOf(1, imageID(hexDigest("c"))))
 	if _, err := VulnsPredicate(r); !errors.Is(err, oci.ErrInvalid) || !strings.Contains(err.Error(), "no scan of linux/arm64") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestScanOfAnotherImage: one that names the digest of another image is a hint, be it attested
+// of this one, given as a file, or uploaded under its name. It is no scan of this one.
+func TestScanOfAnotherImage(t *testing.T) {
+	other := trivyOf(1, fmt.Sprintf(`"RepoDigests":["ghcr.io/acme/app@%s"]`, hexDigest("9")), trivyFinding("CVE-2026-1", "LOW"))
+	target := testTarget(t)
+	uploaded := Scan{Tool: "trivy", Category: "acme/app", Digests: []oci.Digest{hexDigest("9")}, ScannedAt: testNow, Findings: []Vulnerability{found("CVE-2026-1", "pkg:npm/a@1")}}
+	for name, source := range map[string]Source{
+		"attested": fixedSource{SourceAttestation, func(ctx context.Context, target Target) (*SourceReport, error) {
+			return read(t, &Reader{}, at1("x", other)), nil
+		}},
+		"a file": fixedSource{SourceFile, func(ctx context.Context, target Target) (*SourceReport, error) {
+			r := Reader{Source: SourceFile, Target: target}
+			err := r.Read(ctx, Evidence{ID: "x", Content: other})
+			return r.Report(), err
+		}},
+		"uploaded": fixedSource{SourceCodeScanning, func(context.Context, Target) (*SourceReport, error) {
+			return &SourceReport{Scans: []Scan{uploaded}}, nil
+		}},
+	} {
+		r, err := Collect(t.Context(), []Source{source}, target, Options{Now: testNow})
+		if err != nil || r.Complete() || len(r.Vulnerabilities) != 1 || !slices.Equal(r.Unscanned, []string{"linux/amd64"}) {
+			t.Errorf("%s: %s with %d findings, not scanned are %q; %v", name, r.State, len(r.Vulnerabilities), r.Unscanned, err)
+		}
+	}
+	uploaded.Digests = nil
+	source := fixedSource{SourceCodeScanning, func(context.Context, Target) (*SourceReport, error) {
+		return &SourceReport{Scans: []Scan{uploaded}}, nil
+	}}
+	if r, err := Collect(t.Context(), []Source{source}, target, Options{Now: testNow}); err != nil || !r.Complete() {
+		t.Errorf("one that names none: %s, %v", r.State, err)
 	}
 }

@@ -71,6 +71,8 @@ type Scan struct {
 	single bool
 	// platform is what such a scanner looked at, as far as it says.
 	platform oci.Platform
+	// elsewhere is a scan that names the digests of other images alone.
+	elsewhere bool
 	// unsure is a report of any tool, a linter say, that found nothing in packages.
 	unsure bool
 }

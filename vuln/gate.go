@@ -2,6 +2,7 @@ package vuln
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -11,7 +12,8 @@ type Gate struct {
 	// FailOn fails findings of this severity or a worse one. [SeverityUnknown] fails
 	// any finding. Empty fails none by severity.
 	FailOn Severity
-	// FailOnKEV fails findings that are known to be exploited.
+	// FailOnKEV fails findings that are known to be exploited, and makes a report
+	// [OutcomeUnknown] where no scanner says of a CVE whether it is, as Trivy says of none.
 	FailOnKEV bool
 	// EPSS fails findings that are at least this likely to be exploited, from 0 to 1, and
 	// makes a report [OutcomeUnknown] where that is not known of a CVE. 0 fails none.
@@ -150,17 +152,25 @@ func (g Gate) doubts(r *VulnerabilityReport, now time.Time) []string {
 			}
 		}
 	}
-	unlikely, unrated := 0, 0
+	unlikely, unrated, untold := 0, 0, 0
 	for _, f := range r.Vulnerabilities {
 		if !g.judges(f) {
 			continue
 		}
-		if f.EPSS == nil && len(cves(f.IDs())) > 0 {
-			unlikely++
+		if len(cves(f.IDs())) > 0 {
+			if f.EPSS == nil {
+				unlikely++
+			}
+			if !f.tellsKEV() {
+				untold++
+			}
 		}
 		if f.Severity.rank() == 0 {
 			unrated++
 		}
+	}
+	if g.FailOnKEV && untold > 0 {
+		doubts = append(doubts, fmt.Sprintf("%d of which no scanner says whether they are exploited", untold))
 	}
 	if g.EPSS > 0 && unlikely > 0 {
 		doubts = append(doubts, fmt.Sprintf("%d without an EPSS", unlikely))
@@ -199,6 +209,12 @@ func (g Gate) stale(r *VulnerabilityReport, now time.Time) []string {
 		}
 	}
 	return doubts
+}
+
+// tellsKEV tells whether it is known if a finding is exploited: of the scanners that are
+// read only Grype's own report says so.
+func (v *Vulnerability) tellsKEV() bool {
+	return v.KEV || slices.ContainsFunc(v.Provenance, func(p Provenance) bool { return p.Tool == "grype" && p.Source != SourceCodeScanning })
 }
 
 // Age writes a duration in its largest unit, such as "3d" or "5h".

@@ -18,9 +18,12 @@ func (s *Scan) isScan() bool {
 }
 
 // covers tells whether the scan is of a platform of the target. A scanner looks at one
-// image: of an index it says nothing unless it says at which of its images.
+// image: of an index it says nothing unless it says at which of its images, and of this image
+// nothing if it names others alone.
 func (s *Scan) covers(p PlatformImage, t Target) bool {
 	switch {
+	case s.elsewhere:
+		return false
 	case s.Subject == p.Digest:
 		return true
 	case s.vague(t):
