@@ -2,7 +2,6 @@ package vuln
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +45,7 @@ func (r *VulnerabilityReport) setState(scans []Scan, t Target) {
 	scans = slices.DeleteFunc(slices.Clone(scans), func(s Scan) bool { return !s.isScan() })
 	digest := slices.ContainsFunc(scans, func(s Scan) bool { return s.Link.byDigest() })
 	var partial, current bool
+	var vague []string
 	for _, s := range scans {
 		partial = partial || s.Partial
 		// When it was pushed may not be known: then a scan by its name may be of an older one.
@@ -54,7 +54,7 @@ func (r *VulnerabilityReport) setState(scans []Scan, t Target) {
 			r.ScannedAt = new(s.ScannedAt.UTC())
 		}
 		if s.vague(t) {
-			r.Warnings = addUnique(r.Warnings, fmt.Sprintf("%s looked at one of the images of the index and does not say which", cmp.Or(s.Tool, "a scanner")))
+			vague = addUnique(vague, cmp.Or(s.Tool, "a scanner"))
 		}
 	}
 	if len(scans) == 0 {
@@ -98,6 +98,9 @@ func (r *VulnerabilityReport) setState(scans []Scan, t Target) {
 			r.Unscanned = append(r.Unscanned, scan.name())
 			r.State = StatePartial
 		}
+	}
+	if len(r.Unscanned) > 0 && len(vague) > 0 {
+		r.Warnings = append(r.Warnings, strings.Join(vague, " and ")+" looked at one of the images of the index and does not say which")
 	}
 }
 
