@@ -93,7 +93,7 @@ func statementOf(s *VEXState) openVEXStatement {
 //
 // It has no place for what is not known, so a report that is not complete makes none.
 //
-// Errors: [ErrNotScanned]; [oci.ErrInvalid] for a partial report.
+// Errors: [ErrNotScanned], [ErrPartial].
 func VulnsPredicate(r *VulnerabilityReport) (json.RawMessage, error) {
 	if !r.Scanned() {
 		return nil, fmt.Errorf("vulns predicate of %s: %w", r.Ref, ErrNotScanned)
@@ -103,7 +103,7 @@ func VulnsPredicate(r *VulnerabilityReport) (json.RawMessage, error) {
 		if len(r.Unscanned) > 0 {
 			why = "no scan of " + strings.Join(r.Unscanned, ", ")
 		}
-		return nil, oci.Invalid("vulns predicate of %s: it would say that everything was looked at: %s", r.Ref, why)
+		return nil, fmt.Errorf("vulns predicate of %s: %w: %s", r.Ref, ErrPartial, why)
 	}
 	type score struct {
 		Method string `json:"method"`

@@ -21,6 +21,10 @@ import (
 // that nothing was scanned: its empty list would read as clean.
 var ErrNotScanned = errors.New("the image is not scanned, as far as is known")
 
+// ErrPartial says that a report does not know everything, and that a format can't say so:
+// what it lacks would read as looked at.
+var ErrPartial = errors.New("it would say that everything was looked at")
+
 // homePage is what our documents name as the tool that made them.
 const homePage = "https://github.com/llm-dev-ops/ghcr"
 

@@ -27,7 +27,7 @@ type vulnsPrint struct {
 	gate       vuln.Gate
 }
 
-var vulnsFormats = []string{"table", "json", "jsonl", "sarif", "cyclonedx", "openvex", "markdown"}
+var vulnsFormats = []string{"table", "json", "jsonl", "sarif", "cyclonedx", "openvex", "vulns", "markdown"}
 
 func (p *vulnsPrint) add(flags *pflag.FlagSet) {
 	flags.StringVar(&p.format, "format", "table", "`FORMAT`: "+strings.Join(vulnsFormats, ", "))
@@ -103,7 +103,7 @@ func (a *app) writeReports(what string, list []*reported, failed []error, one bo
 // formatReports writes reports in a format that is not ours alone, or as JSON.
 func (a *app) formatReports(out *bytes.Buffer, what string, list []*reported, failed []error, one bool, p vulnsPrint, now time.Time) error {
 	switch p.format {
-	case "sarif", "cyclonedx", "openvex":
+	case "sarif", "cyclonedx", "openvex", "vulns":
 		if !one {
 			return usage("--format %s is of one image: name its tag or digest", p.format)
 		}
@@ -130,6 +130,12 @@ func (a *app) formatReports(out *bytes.Buffer, what string, list []*reported, fa
 		return vuln.WriteCycloneDX(out, list[0].VulnerabilityReport, version(), now)
 	case "openvex":
 		return vuln.WriteOpenVEX(out, list[0].VulnerabilityReport, p.author, now)
+	case "vulns":
+		predicate, err := vuln.VulnsPredicate(list[0].VulnerabilityReport)
+		if err == nil {
+			_, err = fmt.Fprintf(out, "%s\n", predicate)
+		}
+		return err
 	case "markdown":
 		return writeSummary(out, what, list, failed, now)
 	}
