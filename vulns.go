@@ -97,6 +97,11 @@ func (c *Client) PlatformVulnerabilities(ctx context.Context, ref oci.ImageRef, 
 	if err != nil {
 		return nil, fmt.Errorf("vulnerabilities of %s: %w", ref, err)
 	}
+	return e.byPlatform(ctx)
+}
+
+// byPlatform reports of the target, and of each of its images by itself.
+func (e *examination) byPlatform(ctx context.Context) (*ImageVulnerabilities, error) {
 	merged, err := e.report(ctx, e.target)
 	if err != nil {
 		return nil, err
@@ -142,6 +147,7 @@ type examination struct {
 	target   vuln.Target
 	attached *attached
 	notes    []string // what is not known of the target
+	local    bool     // the image is in no registry
 	// unlinked is why it is not known which repository the image is of; nil where that
 	// is known, or nothing names one.
 	unlinked error

@@ -36,6 +36,8 @@ func (e *examination) sources(t vuln.Target) []vuln.Source {
 		switch {
 		case !l.opts.asks(name):
 			list = append(list, unasked{name, "it was left out"})
+		case github && e.local:
+			list = append(list, unasked{name, "the image is in no registry"})
 		case github && !onGitHub:
 			list = append(list, unasked{name, t.Ref.Registry + " is not GitHub's"})
 		default:

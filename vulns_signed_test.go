@@ -58,6 +58,16 @@ func TestOnlyWhatIsSignedIsReadAsSigned(t *testing.T) {
 	const bundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	bare := statement()
 	bare["payload"], bare["PayloadType"], bare["signatures"] = payload, kind, signed["signatures"]
+	// In a file, which was found at no image, it is verified for the image that was asked about.
+	for digest, want := range map[oci.Digest]bool{about: true, oci.Digest("sha256:" + strings.Repeat("2", 64)): false} {
+		r := vuln.Reader{Source: vuln.SourceFile, Target: vuln.Target{Digest: digest}, Verifier: ghcr.VerifyWith(keys)}
+		if err := r.Read(t.Context(), vuln.Evidence{ID: "file", Content: raw(signed)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Report().Scans; (len(got) == 1 && got[0].Link == vuln.LinkDigestSigned) != want {
+			t.Errorf("a file, for %s: %+v", digest, got)
+		}
+	}
 	for name, content := range map[string]map[string]any{
 		"genuine":                    signed,
 		"an envelope above a bundle": {"mediaType": bundle, "dsseEnvelope": signed, "payload": forged["payload"], "payloadType": kind},

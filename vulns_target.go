@@ -83,17 +83,7 @@ func (s *subject) platformsOf(ctx context.Context, m *oci.Manifest) ([]vuln.Plat
 		}
 		return []vuln.PlatformImage{image}, ctx.Err()
 	}
-	var list []vuln.PlatformImage
-	for _, d := range m.Manifests {
-		if _, attests := oci.AttestationOf(d); attests || !oci.IsManifestType(d.MediaType) {
-			continue
-		}
-		image := vuln.PlatformImage{Digest: d.Digest}
-		if d.Platform != nil {
-			image.Platform = *d.Platform
-		}
-		list = append(list, image)
-	}
+	list := imagesOf(m)
 	err := each(ctx, len(list), func(ctx context.Context, i int) error {
 		child, err := s.manifest(ctx, list[i].Digest)
 		if err == nil && child.Config != nil {
@@ -105,6 +95,22 @@ func (s *subject) platformsOf(ctx context.Context, m *oci.Manifest) ([]vuln.Plat
 		return nil
 	})
 	return list, err
+}
+
+// imagesOf are the images that an index lists, without what it attests of them.
+func imagesOf(m *oci.Manifest) []vuln.PlatformImage {
+	var list []vuln.PlatformImage
+	for _, d := range m.Manifests {
+		if _, attests := oci.AttestationOf(d); attests || !oci.IsManifestType(d.MediaType) {
+			continue
+		}
+		image := vuln.PlatformImage{Digest: d.Digest}
+		if d.Platform != nil {
+			image.Platform = *d.Platform
+		}
+		list = append(list, image)
+	}
+	return list
 }
 
 // choose aims at one image of an index.

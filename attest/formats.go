@@ -264,6 +264,8 @@ func (d *Document) parseSimple() error {
 func (d *Document) About() error {
 	want := d.Attachment.Subject
 	switch {
+	case (d.Statement != nil || d.simple != nil) && want.Validate() != nil:
+		return fmt.Errorf("%w: it is not known which it should be about", ErrWrongSubject)
 	case d.Statement != nil:
 		if !d.Statement.Is(want) {
 			return fmt.Errorf("%w: the statement does not name %s", ErrWrongSubject, want)

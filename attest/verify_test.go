@@ -312,3 +312,18 @@ func TestDocumentsFromElsewhere(t *testing.T) {
 		})
 	}
 }
+
+// TestSignatureOfNoImage: a document that was found at no image, and says that it is about
+// none, is not about it.
+func TestSignatureOfNoImage(t *testing.T) {
+	s := signers()["P-256"]
+	for name, l := range map[string]layer{"simple": sig(s, ""), "dsse": att(s, statement(attest.PredicateSPDX, image(1).Digest()))} {
+		d, err := attest.Parse(t.Context(), nil, attest.Attachment{Layer: oci.Descriptor{MediaType: l.mediaType}, Annotations: l.notes}, l.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if signer, err := s.keys(t).Verify(t.Context(), d); signer != nil || !errors.Is(err, attest.ErrWrongSubject) {
+			t.Errorf("%s: got %v, %v", name, signer, err)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	packageurl "github.com/package-url/packageurl-go"
 
+	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/vuln"
 )
 
@@ -95,7 +96,7 @@ func queryOf(p lookup) (osvQuery, bool) {
 	switch u.Type {
 	case packageurl.TypeDebian, packageurl.TypeRPM, "apk", "alpm":
 		ecosystem := osvEcosystem(strings.ToLower(u.Namespace), u.Qualifiers.Map()["distro"])
-		return osvQuery{Package: osvPackage{Ecosystem: ecosystem, Name: cmp.Or(sourceOf(u), u.Name)}, Version: u.Version}, ecosystem != ""
+		return osvQuery{Package: osvPackage{Ecosystem: ecosystem, Name: cmp.Or(sourceOf(u), u.Name)}, Version: sourceVersion(u)}, ecosystem != ""
 	}
 	if ecosystems[u.Type] == "" && !osvTypes[u.Type] {
 		return osvQuery{}, false
@@ -111,9 +112,25 @@ var osvTypes = map[string]bool{
 }
 
 // sourceOf is the source that a package of a distribution is built from, if it says so.
+// Advisories about RPM go by the package's own name, and its source is the name of a file.
 func sourceOf(u packageurl.PackageURL) string {
+	if u.Type == packageurl.TypeRPM {
+		return ""
+	}
 	source, _, _ := strings.Cut(u.Qualifiers.Map()["upstream"], "@")
 	return source
+}
+
+// sourceVersion is the version of that source, which may differ from the package's own.
+func sourceVersion(u packageurl.PackageURL) string {
+	qualifiers := u.Qualifiers.Map()
+	if _, version, ok := strings.Cut(qualifiers["upstream"], "@"); ok && version != "" {
+		return version
+	}
+	if epoch := qualifiers["epoch"]; epoch != "" && !strings.HasPrefix(u.Version, epoch+":") {
+		return epoch + ":" + u.Version
+	}
+	return u.Version
 }
 
 // osvEcosystem is OSV's name of a release of a distribution, or empty.
@@ -250,7 +267,7 @@ func (f *fetch) osvRecords(ctx context.Context, hits map[osvHit][]string) (map[o
 func (f *fetch) osvRecord(ctx context.Context, hit osvHit) ([]vuln.Advisory, error) {
 	key := strings.Join([]string{"osv", f.client.opts.OSV, hit.ID, hit.Modified}, " ")
 	if kept, ok := f.client.opts.Store.Get(key); ok {
-		return vuln.ParseOSV(kept)
+		return hit.advisories(kept)
 	}
 	text, err := f.advisories.get(ctx, key, func() ([]byte, error) {
 		return f.elsewhere(ctx, errand{
@@ -261,9 +278,18 @@ func (f *fetch) osvRecord(ctx context.Context, hit osvHit) ([]vuln.Advisory, err
 	if err != nil {
 		return nil, err
 	}
-	list, err := vuln.ParseOSV(text)
+	list, err := hit.advisories(text)
 	if err == nil && hit.Modified != "" {
 		f.client.opts.Store.Put(key, text)
+	}
+	return list, err
+}
+
+// advisories reads the record. An answer without it would make the finding vanish.
+func (h osvHit) advisories(text []byte) ([]vuln.Advisory, error) {
+	list, err := vuln.ParseOSV(text)
+	if err == nil && !slices.ContainsFunc(list, func(a vuln.Advisory) bool { return a.Vulnerability.ID == h.ID }) {
+		return nil, oci.Invalid("OSV: the answer is not the record %s", h.ID)
 	}
 	return list, err
 }

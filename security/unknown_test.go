@@ -281,6 +281,46 @@ func TestOSVInACircle(t *testing.T) {
 	})
 }
 
+// TestRecordThatIsNotThere: OSV says that a package has a flaw, and then answers something
+// else for it than its record. That is no package without flaws.
+func TestRecordThatIsNotThere(t *testing.T) {
+	const record = `{"id":"GHSA-1","affected":[{"package":{"ecosystem":"npm","name":"a"},"versions":["1.0.0"]}]}`
+	sbom := vuln.SBOM{Subject: digestOf(0), Packages: []vuln.Package{{PURL: "pkg:npm/a@1.0.0", Name: "a", Version: "1.0.0", Type: "npm"}}}
+	for answer, findings := range map[string]int{record: 1, `{}`: 0, `{"vulns":[]}`: 0, `[]`: 0, strings.Replace(record, "GHSA-1", "GHSA-2", 1): 0} {
+		synctest.Test(t, func(t *testing.T) {
+			look := newLoginLook(t, func(r *http.Request) (int, string) {
+				if r.URL.Path == "/v1/querybatch" {
+					return 200, `{"results":[{"vulns":[{"id":"GHSA-1","modified":"2026-01-01T00:00:00Z"}]}]}`
+				}
+				return 200, answer
+			})
+			report, err := look.OSV("acme", Disclosure{}).Enrich(t.Context(), vuln.Target{Digest: digestOf(0)}, []vuln.SBOM{sbom})
+			if len(report.Scans) != 1 || len(report.Scans[0].Findings) != findings || (err == nil) != (findings == 1) {
+				t.Errorf("%s: %+v, %v", answer, report.Scans, err)
+			}
+		})
+	}
+}
+
+// TestHowDistributionsAreAskedAbout: by the source and its version, and those of RPM, whose
+// source is the name of a file, by their own.
+func TestHowDistributionsAreAskedAbout(t *testing.T) {
+	for purl, want := range map[string]osvQuery{
+		"pkg:deb/debian/gcc@4:12.2.0-3?distro=debian-12&upstream=gcc-defaults%401.203": {Package: osvPackage{Ecosystem: "Debian:12", Name: "gcc-defaults"}, Version: "1.203"},
+		"pkg:deb/debian/zlib1g@1.2.13?distro=debian-12&upstream=zlib&epoch=1":          {Package: osvPackage{Ecosystem: "Debian:12", Name: "zlib"}, Version: "1:1.2.13"},
+		"pkg:rpm/almalinux/openssl-libs@1.1.1k-6.el8_5?distro=almalinux-8.5&epoch=1&upstream=openssl-1.1.1k-6.el8_5.src.rpm": {
+			Package: osvPackage{Ecosystem: "AlmaLinux:8", Name: "openssl-libs"}, Version: "1:1.1.1k-6.el8_5"},
+	} {
+		u, err := packageurl.FromString(purl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := queryOf(lookup{purl: u}); !ok || got != want {
+			t.Errorf("%s: %+v", purl, got)
+		}
+	}
+}
+
 func TestReasonsOfARefusal(t *testing.T) {
 	for _, c := range []struct {
 		source  vuln.SourceName

@@ -140,8 +140,8 @@ func (a *GitHubAdvisory) finding() Vulnerability {
 //
 // Errors: [oci.ErrInvalid].
 func ParseGitHubAdvisories(text []byte) ([]Advisory, error) {
-	var list []GitHubAdvisory
-	if err := decode("GitHub advisories", text, &list); err != nil {
+	list, err := decodeList[GitHubAdvisory]("GitHub advisories", text)
+	if err != nil {
 		return nil, err
 	}
 	advisories := make([]Advisory, len(list))

@@ -24,6 +24,38 @@ import (
 // category does; its path does; its repository is the one the image is linked to, on
 // its default branch. A file that the caller gives is taken for a report of the image.
 func Associate(t Target, scan Scan) []Scan {
+	var parts []Scan
+	for _, part := range associate(t, scan) {
+		if t.narrow(&part) {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// narrow ties a scan of one of several platforms, which does not say by a digest which, to
+// the one that it names. It is false if that was not asked about.
+func (t Target) narrow(s *Scan) bool {
+	if !s.vague(t) || s.platform.OS == "" || s.platform.Architecture == "" {
+		return true
+	}
+	named := func(list []PlatformImage) (found []PlatformImage) {
+		for _, p := range list {
+			if p.Platform.OS == s.platform.OS && p.Platform.Architecture == s.platform.Architecture &&
+				(s.platform.Variant == "" || p.Platform.Variant == "" || p.Platform.Variant == s.platform.Variant) {
+				found = append(found, p)
+			}
+		}
+		return found
+	}
+	own, others := named(t.Platforms), named(t.Others)
+	if len(own) == 1 && len(others) == 0 {
+		s.Subject = own[0].Digest
+	}
+	return len(own) > 0 || len(others) == 0
+}
+
+func associate(t Target, scan Scan) []Scan {
 	if scan.Link != "" {
 		if scan.Link.byDigest() && len(scan.Digests) > 0 {
 			if image, ok := t.image(scan.Digests); ok {
@@ -31,7 +63,7 @@ func Associate(t Target, scan Scan) []Scan {
 			} else if t.isOther(scan.Digests) {
 				return nil
 			} else {
-				scan.Link = LinkPath
+				scan.Link, scan.elsewhere = LinkPath, true
 				scan.Rule = fmt.Sprintf("%s is attested to be scanned, but the scanner looked at %s", scan.Subject, scan.Digests[0])
 				scan.Warnings = append(slices.Clone(scan.Warnings), scan.Rule)
 			}
@@ -45,6 +77,7 @@ func Associate(t Target, scan Scan) []Scan {
 	if t.isOther(scan.Digests) {
 		return nil
 	}
+	scan.elsewhere = len(scan.Digests) > 0
 	if scan.Source == SourceFile {
 		scan.Link, scan.Rule, scan.Subject = LinkPath, "the caller says that the file is about the image", t.Digest
 		if len(scan.Digests) > 0 {

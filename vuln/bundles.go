@@ -51,6 +51,9 @@ func ParseBulkAttestations(text []byte) (map[oci.Digest][]Attestation, string, e
 	if err := decode("attestations", text, &page); err != nil {
 		return nil, "", err
 	}
+	if string(page.Digests) == "null" {
+		return nil, "", oci.Invalid("attestations: the answer has no list of them")
+	}
 	found := map[oci.Digest][]Attestation{}
 	if list := []map[oci.Digest][]Attestation{}; json.Unmarshal(page.Digests, &list) == nil {
 		for _, m := range list {

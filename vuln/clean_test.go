@@ -139,7 +139,8 @@ func TestGateDoesNotGuessEPSS(t *testing.T) {
 func TestPartialStaysPartial(t *testing.T) {
 	r := &VulnerabilityReport{Ref: "ghcr.io/acme/app:v1", Digest: hexDigest("1"), State: StatePartial, ScannedAt: &testNow, Vulnerabilities: []Vulnerability{}, Counts: &Counts{}}
 	var sarif, cyclone bytes.Buffer
-	if err := errors.Join(WriteSARIF(&sarif, r, "1.0.0"), WriteCycloneDX(&cyclone, r, "1.0.0", testNow)); err != nil {
+	_, err := WriteSARIF(&sarif, r, "1.0.0")
+	if err := errors.Join(err, WriteCycloneDX(&cyclone, r, "1.0.0", testNow)); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string][]byte{"SARIF": sarif.Bytes(), "CycloneDX": cyclone.Bytes()} {
@@ -176,7 +177,8 @@ func TestOutputsSayNoMoreThanTheReport(t *testing.T) {
 		Suppressed: []Suppressed{{Vulnerability: triaged, By: SuppressedByVEX}, {Vulnerability: elsewhere, By: SuppressedByDismissal}},
 	}
 	var sarif, cyclone, vex bytes.Buffer
-	if err := errors.Join(WriteSARIF(&sarif, r, "1.0.0"), WriteCycloneDX(&cyclone, r, "1.0.0", testNow), WriteOpenVEX(&vex, r, "me", testNow)); err != nil {
+	_, err := WriteSARIF(&sarif, r, "1.0.0")
+	if err := errors.Join(err, WriteCycloneDX(&cyclone, r, "1.0.0", testNow), WriteOpenVEX(&vex, r, "me", testNow)); err != nil {
 		t.Fatal(err)
 	}
 	if text := sarif.String(); strings.Contains(text, `"helpUri"`) || !strings.Contains(text, `"uri": "opt/a%20b%23c"`) {

@@ -63,16 +63,14 @@ type CodeScanningAnalysis struct {
 //
 // Errors: [oci.ErrInvalid].
 func ParseCodeScanningAlerts(text []byte) ([]CodeScanningAlert, error) {
-	var list []CodeScanningAlert
-	return list, decode("code scanning alerts", text, &list)
+	return decodeList[CodeScanningAlert]("code scanning alerts", text)
 }
 
 // ParseCodeScanningAnalyses reads a page of analyses.
 //
 // Errors: [oci.ErrInvalid].
 func ParseCodeScanningAnalyses(text []byte) ([]CodeScanningAnalysis, error) {
-	var list []CodeScanningAnalysis
-	return list, decode("code scanning analyses", text, &list)
+	return decodeList[CodeScanningAnalysis]("code scanning analyses", text)
 }
 
 // CodeScanningScans makes scans of the analyses and alerts of a repository: one for each
@@ -88,7 +86,7 @@ func CodeScanningScans(repository string, analyses []CodeScanningAnalysis, alert
 	var order []key
 	at := func(k key) *Scan {
 		if scans[k] == nil {
-			scans[k] = &Scan{Source: SourceCodeScanning, Tool: k.tool, Repository: repository, Category: k.category, Ref: k.ref}
+			scans[k] = &Scan{Source: SourceCodeScanning, Tool: k.tool, Repository: repository, Category: k.category, Ref: k.ref, single: scansImages(k.tool) && k.tool != "ghcr"}
 			order = append(order, k)
 		}
 		return scans[k]
@@ -194,8 +192,7 @@ type DependabotAlert struct {
 //
 // Errors: [oci.ErrInvalid].
 func ParseDependabotAlerts(text []byte) ([]DependabotAlert, error) {
-	var list []DependabotAlert
-	return list, decode("Dependabot alerts", text, &list)
+	return decodeList[DependabotAlert]("Dependabot alerts", text)
 }
 
 // DependabotScan makes one scan of a repository's alerts. They are about its

@@ -156,6 +156,18 @@ func platformName(p oci.Platform) string {
 	return oci.FormatPlatform(p)
 }
 
+// clocksDiffer is how far the clocks of two machines may be apart.
+const clocksDiffer = 24 * time.Hour
+
+// distrustFuture takes the time from a scan that says that it is yet to be made: by it, it
+// would replace all others and never be too old.
+func (s *Scan) distrustFuture(now time.Time) {
+	if !now.IsZero() && s.ScannedAt.Sub(now) > clocksDiffer {
+		s.Warnings = append(slices.Clone(s.Warnings), fmt.Sprintf("it says that it was made on %s, which is yet to come: its time does not count", s.ScannedAt.Format(time.DateOnly)))
+		s.ScannedAt = time.Time{}
+	}
+}
+
 // assemble is everything after the fetching, and does no I/O.
 func assemble(reports []SourceReport, t Target, opts Options) *VulnerabilityReport {
 	r := &VulnerabilityReport{
@@ -169,10 +181,14 @@ func assemble(reports []SourceReport, t Target, opts Options) *VulnerabilityRepo
 	}
 	var scans []Scan
 	vex := slices.Clone(opts.VEX)
+	for i := range vex {
+		vex[i].given = true
+	}
 	for i := range reports {
 		source := &reports[i]
 		for _, scan := range source.Scans {
 			for _, part := range Associate(t, scan) {
+				part.distrustFuture(opts.Now)
 				scans = append(scans, part)
 				source.Findings += len(part.Findings)
 				source.warn(part)
@@ -181,7 +197,10 @@ func assemble(reports []SourceReport, t Target, opts Options) *VulnerabilityRepo
 				}
 			}
 		}
-		vex = append(vex, source.VEX...)
+		for _, v := range source.VEX {
+			v.given = source.Name == SourceFile
+			vex = append(vex, v)
+		}
 	}
 	r.Sources = reports
 	if !opts.History {

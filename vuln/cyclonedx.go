@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
@@ -60,6 +61,7 @@ func (c *cycloneReader) document() *Document {
 	}
 	vex := VEX{ID: c.bom.SerialNumber, Author: tool, Timestamp: sbom.Created}
 	scan := Scan{Tool: strings.ToLower(tool), ToolVersion: version, ScannedAt: sbom.Created, Digests: digests}
+	scan.single = scansImages(scan.Tool) && scan.Tool != "ghcr"
 	for _, v := range deref(c.bom.Vulnerabilities) {
 		status, isVEX := cycloneStatus(v.Analysis)
 		if isVEX {
@@ -71,6 +73,7 @@ func (c *cycloneReader) document() *Document {
 			}
 		}
 	}
+	c.bind(vex.Statements)
 	doc := &Document{Kind: KindOther}
 	if len(vex.Statements) > 0 {
 		doc.Kind, doc.VEX = KindVEX, &vex
@@ -129,13 +132,27 @@ func cyclonePackage(component *cdx.Component) *Package {
 		name = "" // as the purl has it
 	}
 	p := Package{PURL: component.PackageURL, Name: name, Version: component.Version}
+	source := map[string]string{} // as Trivy says it
 	for _, property := range deref(component.Properties) {
 		switch property.Name {
 		case "aquasecurity:trivy:FilePath", "syft:location:0:path", propertyPath:
 			p.addPath(property.Value)
 		case "aquasecurity:trivy:LayerDigest", "syft:location:0:layerID", propertyLayer:
 			p.LayerDigest = firstDigest(property.Value)
+		default:
+			if part, ok := strings.CutPrefix(property.Name, "aquasecurity:trivy:Src"); ok {
+				source[part] = property.Value
+			}
 		}
+	}
+	if version := source["Version"]; version != "" {
+		if source["Release"] != "" {
+			version += "-" + source["Release"]
+		}
+		if epoch := source["Epoch"]; epoch != "" && epoch != "0" {
+			version = epoch + ":" + version
+		}
+		p.builtFrom(source["Name"], version)
 	}
 	if known := newPackage(p); known != nil {
 		return known
@@ -172,6 +189,42 @@ func cycloneDigests(component *cdx.Component) []oci.Digest {
 		}
 	}
 	return list
+}
+
+// bind ties an analysis to the image that the document is of, where it names one: what is
+// said of a package there is not said of the same package in another image.
+func (c *cycloneReader) bind(statements []VEXStatement) {
+	if c.bom.Metadata == nil || c.bom.Metadata.Component == nil {
+		return
+	}
+	image := c.bom.Metadata.Component
+	var names []string
+	for _, d := range cycloneDigests(image) {
+		names = append(names, d.String())
+	}
+	if u, err := packageurl.FromString(image.PackageURL); len(names) == 0 && err == nil && (u.Type == packageurl.TypeOCI || u.Type == packageurl.TypeDocker) {
+		names = append(names, image.PackageURL)
+	}
+	if len(names) == 0 {
+		return
+	}
+	for i := range statements {
+		parts := VEXProduct{IDs: names}
+		var products []VEXProduct
+		for _, p := range statements[i].Products {
+			for _, id := range p.IDs {
+				if id == image.BOMRef || id == image.PackageURL {
+					products = append(products, VEXProduct{IDs: names})
+				} else {
+					parts.Subcomponents = append(parts.Subcomponents, id)
+				}
+			}
+		}
+		if len(parts.Subcomponents) > 0 {
+			products = append(products, parts)
+		}
+		statements[i].Products = products
+	}
 }
 
 type cyclonePlace struct {
@@ -293,15 +346,18 @@ func cycloneStatus(a *cdx.VulnerabilityAnalysis) (VEXStatus, bool) {
 }
 
 // versionsOf are the purls of the versions that an analysis is of. A range of them can't
-// be compared with what is installed, so nothing is called by it.
-func versionsOf(ref string, versions *[]cdx.AffectedVersions) []string {
+// be compared with what is installed, so nothing is called by it. Where it is said which
+// versions are not affected, it is resolved in these alone.
+func versionsOf(ref string, versions *[]cdx.AffectedVersions, status VEXStatus) []string {
 	u, err := packageurl.FromString(ref)
 	if len(deref(versions)) == 0 || err != nil || u.Version != "" {
 		return []string{ref}
 	}
+	clean := func(v cdx.AffectedVersions) bool { return v.Status == cdx.VulnerabilityStatusNotAffected }
+	some := status == VEXFixed && slices.ContainsFunc(*versions, clean)
 	var list []string
 	for _, v := range *versions {
-		if u.Version = v.Version; v.Version != "" {
+		if u.Version = v.Version; v.Version != "" && (!some || clean(v)) {
 			list = addUnique(list, u.ToString())
 		}
 	}
@@ -340,7 +396,7 @@ func (c *cycloneReader) statement(v cdx.Vulnerability, status VEXStatus) VEXStat
 		if component := c.components[a.Ref]; component != nil && component.PackageURL != "" {
 			ref = component.PackageURL
 		}
-		s.Products = append(s.Products, VEXProduct{IDs: versionsOf(ref, a.Range)})
+		s.Products = append(s.Products, VEXProduct{IDs: versionsOf(ref, a.Range, status)})
 	}
 	return s
 }

@@ -38,12 +38,14 @@ func WriteCycloneDX(w io.Writer, r *VulnerabilityReport, toolVersion string, now
 	image := imagePURL(ref, r.Digest)
 	bom := cdx.NewBOM()
 	bom.SpecVersion, bom.JSONSchema = cdx.SpecVersion1_6, "http://cyclonedx.org/schema/bom-1.6.schema.json"
-	at := now.UTC()
-	if r.ScannedAt != nil {
-		at = *r.ScannedAt // read back, it is when the scan was made
+	at := "" // read back, it is when the scan was made
+	if scanned := r.scanTime(); !scanned.IsZero() {
+		at = scanned.Format(time.RFC3339)
+	} else if !r.Scanned() {
+		at = now.UTC().Format(time.RFC3339)
 	}
 	bom.Metadata = &cdx.Metadata{
-		Timestamp:  at.Format(time.RFC3339),
+		Timestamp:  at,
 		Tools:      &cdx.ToolsChoice{Components: &[]cdx.Component{{Type: cdx.ComponentTypeApplication, Name: "ghcr", Version: toolVersion}}},
 		Component:  &cdx.Component{BOMRef: image, Type: cdx.ComponentTypeContainer, Name: ref.Repository(), Version: r.Digest.String(), PackageURL: image},
 		Properties: &[]cdx.Property{{Name: propertyState, Value: string(r.State)}},

@@ -66,6 +66,13 @@ type Scan struct {
 	Suppressed []Suppressed
 	Warnings   []string
 
+	// single is the report of a scanner that looks at one image, never at all that an index
+	// lists.
+	single bool
+	// platform is what such a scanner looked at, as far as it says.
+	platform oci.Platform
+	// elsewhere is a scan that names the digests of other images alone.
+	elsewhere bool
 	// unsure is a report of any tool, a linter say, that found nothing in packages.
 	unsure bool
 }
@@ -78,6 +85,8 @@ type VEX struct {
 	Timestamp  time.Time
 	Signed     bool // a signature over it was verified
 	Statements []VEXStatement
+
+	given bool // by the caller, who knows whom to believe
 }
 
 // VEXStatement is one statement about some vulnerability in some products.
@@ -87,8 +96,10 @@ type VEXStatement struct {
 	Products      []VEXProduct // empty is the subject of the document's statement
 	Status        VEXStatus
 	Justification string
-	Text          string // impact, action or notes
-	Timestamp     time.Time
+	// Text is the impact, action or notes. Of not_affected without a justification it is the
+	// impact, which no note stands in for.
+	Text      string
+	Timestamp time.Time
 }
 
 // VEXProduct is a product and, if the statement is about parts of it, these.

@@ -69,7 +69,7 @@ func FuzzParse(f *testing.F) {
 			t.Error(err)
 		}
 		if r.Scanned() {
-			if err := WriteSARIF(io.Discard, r, ""); err != nil {
+			if _, err := WriteSARIF(io.Discard, r, ""); err != nil {
 				t.Error(err)
 			}
 		}

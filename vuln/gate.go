@@ -2,6 +2,7 @@ package vuln
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -11,20 +12,25 @@ type Gate struct {
 	// FailOn fails findings of this severity or a worse one. [SeverityUnknown] fails
 	// any finding. Empty fails none by severity.
 	FailOn Severity
-	// FailOnKEV fails findings that are known to be exploited.
+	// FailOnKEV fails findings that are known to be exploited, and makes a report
+	// [OutcomeUnknown] where no scanner says of a CVE whether it is, as Trivy says of none.
 	FailOnKEV bool
 	// EPSS fails findings that are at least this likely to be exploited, from 0 to 1, and
 	// makes a report [OutcomeUnknown] where that is not known of a CVE. 0 fails none.
 	EPSS float64
-	// IgnoreUnfixed leaves out findings that have no fix, or none that is known.
+	// IgnoreUnfixed leaves out findings of which it is known that there is no fix. Where
+	// that is not known there may be one.
 	IgnoreUnfixed bool
 	// IncludeRepository judges also what is only known of the repository.
 	IncludeRepository bool
 	// FailOnUnknown fails findings that nobody has rated, and makes a report that is not
 	// complete [OutcomeUnknown] even if nothing else is asked of it.
 	FailOnUnknown bool
-	// MaxAge makes a report [OutcomeUnknown] whose newest scan is older, or has no
-	// time. 0 is any age.
+	// AllowUnrated lets findings pass that nobody has rated. Without it they make a report
+	// [OutcomeUnknown] where FailOn asks for a severity: they may be that bad.
+	AllowUnrated bool
+	// MaxAge makes a report [OutcomeUnknown] in which the newest scan of any platform is
+	// older, or has no time. 0 is any age.
 	MaxAge time.Duration
 }
 
@@ -103,7 +109,7 @@ func (g Gate) reasons() []string {
 
 // judges tells whether a finding is looked at at all.
 func (g Gate) judges(f Vulnerability) bool {
-	return (f.Link() != LinkRepository || g.IncludeRepository) && (!g.IgnoreUnfixed || f.FixState == FixFixed)
+	return (f.Link() != LinkRepository || g.IncludeRepository) && (!g.IgnoreUnfixed || f.FixState != FixNotFixed && f.FixState != FixWontFix)
 }
 
 // over is why a finding fails, one of reasons, or empty.
@@ -146,26 +152,69 @@ func (g Gate) doubts(r *VulnerabilityReport, now time.Time) []string {
 			}
 		}
 	}
-	unrated := 0
+	unlikely, unrated, untold := 0, 0, 0
 	for _, f := range r.Vulnerabilities {
-		if f.EPSS == nil && g.judges(f) && len(cves(f.IDs())) > 0 {
+		if !g.judges(f) {
+			continue
+		}
+		if len(cves(f.IDs())) > 0 {
+			if f.EPSS == nil {
+				unlikely++
+			}
+			if !f.tellsKEV() {
+				untold++
+			}
+		}
+		if f.Severity.rank() == 0 {
 			unrated++
 		}
 	}
-	if g.EPSS > 0 && unrated > 0 {
-		doubts = append(doubts, fmt.Sprintf("%d without an EPSS", unrated))
+	if g.FailOnKEV && untold > 0 {
+		doubts = append(doubts, fmt.Sprintf("%d of which no scanner says whether they are exploited", untold))
+	}
+	if g.EPSS > 0 && unlikely > 0 {
+		doubts = append(doubts, fmt.Sprintf("%d without an EPSS", unlikely))
+	}
+	if g.FailOn.rank() > 0 && unrated > 0 && !g.AllowUnrated {
+		doubts = append(doubts, fmt.Sprintf("%d that nobody has rated", unrated))
 	}
 	if g.MaxAge > 0 && r.Scanned() {
-		switch {
-		case r.ScannedAt == nil:
-			doubts = append(doubts, "the scan does not say when it was made")
-		case r.ScannedAt.Sub(now) > 24*time.Hour: // more than clocks differ
-			doubts = append(doubts, "the scan says that it is yet to be made")
-		case now.Sub(*r.ScannedAt) > g.MaxAge:
-			doubts = append(doubts, fmt.Sprintf("the newest scan is %s old, more than %s", Age(now.Sub(*r.ScannedAt)), Age(g.MaxAge)))
+		doubts = append(doubts, g.stale(r, now)...)
+	}
+	return doubts
+}
+
+// stale names each platform whose newest scan is too old.
+func (g Gate) stale(r *VulnerabilityReport, now time.Time) []string {
+	scans := r.PlatformScans
+	if len(scans) == 0 { // it was read from a document that does not have them, or none is of a platform
+		scans = []PlatformScan{{}}
+		if r.ScannedAt != nil {
+			scans[0].ScannedAt = *r.ScannedAt
+		}
+	}
+	var doubts []string
+	for _, s := range scans {
+		of := ""
+		if len(scans)+len(r.Unscanned) > 1 {
+			of = " of " + s.name()
+		}
+		switch age := now.Sub(s.ScannedAt); {
+		case s.ScannedAt.IsZero():
+			doubts = append(doubts, "the scan"+of+" does not say when it was made")
+		case -age > clocksDiffer:
+			doubts = append(doubts, "the scan"+of+" says that it is yet to be made")
+		case age > g.MaxAge:
+			doubts = append(doubts, fmt.Sprintf("the newest scan%s is %s old, more than %s", of, Age(age), Age(g.MaxAge)))
 		}
 	}
 	return doubts
+}
+
+// tellsKEV tells whether it is known if a finding is exploited: of the scanners that are
+// read only Grype's own report says so.
+func (v *Vulnerability) tellsKEV() bool {
+	return v.KEV || slices.ContainsFunc(v.Provenance, func(p Provenance) bool { return p.Tool == "grype" && p.Source != SourceCodeScanning })
 }
 
 // Age writes a duration in its largest unit, such as "3d" or "5h".

@@ -20,20 +20,21 @@ func TestGate(t *testing.T) {
 		want Outcome
 		says string
 	}{
-		"asks nothing":                    {Gate{}, full, OutcomePass, ""},
-		"asks nothing of a partial one":   {Gate{}, partial, OutcomePass, ""},
-		"over":                            {Gate{FailOn: SeverityHigh}, full, OutcomeFail, "1 of severity high or worse"},
-		"all":                             {Gate{FailOn: SeverityUnknown}, full, OutcomeFail, "2 of severity unknown or worse"},
-		"exploited":                       {Gate{FailOnKEV: true}, full, OutcomeFail, "1 known to be exploited"},
-		"likely to be":                    {Gate{EPSS: 0.6}, full, OutcomeFail, "1 with an EPSS of 0.6 or more"},
-		"not likely enough":               {Gate{EPSS: 0.7}, full, OutcomeUnknown, "1 without an EPSS"},
-		"partial and over":                {Gate{FailOn: SeverityHigh}, partial, OutcomeFail, "not everything could be read"},
-		"partial and under":               {Gate{FailOnKEV: true, IgnoreUnfixed: true, FailOn: ""}, withoutFindings(partial), OutcomeUnknown, "github-attestation: forbidden: HTTP 403"},
-		"partial without a threshold":     {Gate{FailOnUnknown: true}, withoutFindings(partial), OutcomeUnknown, "not everything"},
-		"old":                             {Gate{MaxAge: 24 * time.Hour}, full, OutcomeUnknown, "the newest scan is 2d old, more than 24h"},
-		"not old":                         {Gate{MaxAge: 72 * time.Hour}, full, OutcomePass, ""},
-		"nobody has rated it":             {Gate{FailOn: SeverityLow}, unrated, OutcomePass, ""},
-		"nobody has rated it, and it may": {Gate{FailOnUnknown: true}, unrated, OutcomeFail, "1 of unknown severity"},
+		"asks nothing":                      {Gate{}, full, OutcomePass, ""},
+		"asks nothing of a partial one":     {Gate{}, partial, OutcomePass, ""},
+		"over":                              {Gate{FailOn: SeverityHigh}, full, OutcomeFail, "1 of severity high or worse"},
+		"all":                               {Gate{FailOn: SeverityUnknown}, full, OutcomeFail, "2 of severity unknown or worse"},
+		"exploited":                         {Gate{FailOnKEV: true}, full, OutcomeFail, "1 known to be exploited"},
+		"likely to be":                      {Gate{EPSS: 0.6}, full, OutcomeFail, "1 with an EPSS of 0.6 or more"},
+		"not likely enough":                 {Gate{EPSS: 0.7}, full, OutcomeUnknown, "1 without an EPSS"},
+		"partial and over":                  {Gate{FailOn: SeverityHigh}, partial, OutcomeFail, "not everything could be read"},
+		"partial and under":                 {Gate{FailOnKEV: true, IgnoreUnfixed: true, FailOn: ""}, withoutFindings(partial), OutcomeUnknown, "github-attestation: forbidden: HTTP 403"},
+		"partial without a threshold":       {Gate{FailOnUnknown: true}, withoutFindings(partial), OutcomeUnknown, "not everything"},
+		"old":                               {Gate{MaxAge: 24 * time.Hour}, full, OutcomeUnknown, "the newest scan is 2d old, more than 24h"},
+		"not old":                           {Gate{MaxAge: 72 * time.Hour}, full, OutcomePass, ""},
+		"nobody has rated it":               {Gate{FailOn: SeverityCritical}, unrated, OutcomeUnknown, "1 that nobody has rated"},
+		"nobody has rated it, which may be": {Gate{FailOn: SeverityLow, AllowUnrated: true}, unrated, OutcomePass, ""},
+		"nobody has rated it, and it may":   {Gate{FailOnUnknown: true}, unrated, OutcomeFail, "1 of unknown severity"},
 	} {
 		v := c.gate.Check(c.r, testNow)
 		if v.Outcome != c.want || !strings.Contains(strings.Join(v.Reasons, "; "), c.says) {

@@ -3,6 +3,8 @@ package vuln
 import (
 	"encoding/json"
 	"strings"
+
+	"github.com/llm-dev-ops/ghcr/oci"
 )
 
 type grypeReport struct {
@@ -55,8 +57,11 @@ func parseGrype(text []byte) (*Document, error) {
 	if err := decode("Grype report", text, &report); err != nil {
 		return nil, err
 	}
+	if report.Matches == nil {
+		return nil, oci.Invalid("Grype report: it has no list of matches, which says that nothing was scanned")
+	}
 	s := Scan{
-		Tool: "grype", ToolVersion: report.Descriptor.Version, ScannedAt: parseTime(report.Descriptor.Timestamp),
+		Tool: "grype", single: true, ToolVersion: report.Descriptor.Version, ScannedAt: parseTime(report.Descriptor.Timestamp),
 	}
 	var db struct {
 		SchemaVersion json.RawMessage
@@ -72,8 +77,10 @@ func parseGrype(text []byte) (*Document, error) {
 	var target struct {
 		ImageID, ManifestDigest string
 		RepoDigests             []string
+		Architecture, OS        string
 	}
 	if json.Unmarshal(report.Source.Target, &target) == nil { // of a directory it is a string
+		s.platform = oci.Platform{OS: target.OS, Architecture: target.Architecture}
 		s.Digests = digestsIn(append([]string{target.ManifestDigest, target.ImageID}, target.RepoDigests...))
 	}
 	for _, m := range report.Matches {

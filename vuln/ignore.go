@@ -172,18 +172,18 @@ func ParseIgnore(name string, data []byte) ([]IgnoreRule, error) {
 
 func parseIgnoreYAML(data []byte) ([]IgnoreRule, error) {
 	var entries []struct {
-		ID     string `yaml:"id"`
-		PURL   string `yaml:"purl"`
-		Path   string `yaml:"path"`
-		Until  string `yaml:"until"`
-		Reason string `yaml:"reason"`
+		ID     string    `yaml:"id"`
+		PURL   string    `yaml:"purl"`
+		Path   string    `yaml:"path"`
+		Until  yaml.Node `yaml:"until"`
+		Reason string    `yaml:"reason"`
 	}
 	if err := strictYAML(data, &entries); err != nil {
 		return nil, err
 	}
 	rules := make([]IgnoreRule, len(entries))
 	for i, e := range entries {
-		until, err := parseUntil(e.Until)
+		until, err := untilIn(e.Until)
 		if err != nil {
 			return nil, err
 		}
@@ -194,11 +194,11 @@ func parseIgnoreYAML(data []byte) ([]IgnoreRule, error) {
 
 func parseTrivyIgnoreYAML(data []byte) ([]IgnoreRule, error) {
 	type entry struct {
-		ID        string   `yaml:"id"`
-		Paths     []string `yaml:"paths"`
-		PURLs     []string `yaml:"purls"`
-		ExpiredAt string   `yaml:"expired_at"`
-		Statement string   `yaml:"statement"`
+		ID        string    `yaml:"id"`
+		Paths     []string  `yaml:"paths"`
+		PURLs     []string  `yaml:"purls"`
+		ExpiredAt yaml.Node `yaml:"expired_at"`
+		Statement string    `yaml:"statement"`
 	}
 	var file struct {
 		Vulnerabilities   []entry `yaml:"vulnerabilities"`
@@ -211,7 +211,7 @@ func parseTrivyIgnoreYAML(data []byte) ([]IgnoreRule, error) {
 	}
 	rules := make([]IgnoreRule, len(file.Vulnerabilities))
 	for i, e := range file.Vulnerabilities {
-		until, err := parseUntil(e.ExpiredAt)
+		until, err := untilIn(e.ExpiredAt)
 		if err != nil {
 			return nil, err
 		}
@@ -330,12 +330,22 @@ func tomlValue(s string) (string, error) {
 	return strings.TrimSpace(value), nil
 }
 
-func parseUntil(s string) (time.Time, error) {
-	if s == "" {
+// untilIn reads the end of a rule, if it has one. An end that is left empty, as by a
+// variable that is not set, is not none.
+func untilIn(n yaml.Node) (time.Time, error) {
+	if n.IsZero() {
 		return time.Time{}, nil
 	}
+	var s string
+	if err := n.Decode(&s); err != nil {
+		return time.Time{}, fmt.Errorf("line %d: the end is no date", n.Line)
+	}
+	return parseUntil(s)
+}
+
+func parseUntil(s string) (time.Time, error) {
 	for _, layout := range []string{time.DateOnly, time.RFC3339, time.DateTime} {
-		if at, err := time.Parse(layout, s); err == nil {
+		if at, err := time.Parse(layout, s); err == nil && !at.IsZero() { // which would be no end
 			return at, nil
 		}
 	}

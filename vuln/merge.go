@@ -2,7 +2,6 @@ package vuln
 
 import (
 	"cmp"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -22,6 +21,9 @@ func merge(scans []Scan) ([]Vulnerability, []Suppressed) {
 		from := s.provenance()
 		for _, v := range s.Findings {
 			v.Provenance = append(slices.Clone(v.Provenance), from)
+			if s.Link == LinkDigestSigned {
+				v.vouched = v.Ratings
+			}
 			list = append(list, v)
 		}
 		for _, x := range s.Suppressed {
@@ -225,11 +227,9 @@ func absorb(v *Vulnerability, other Vulnerability, aliases bool) {
 	v.Description = cmp.Or(v.Description, other.Description)
 	v.References = addUnique(v.References, other.References...)
 	v.FixedVersions = addUnique(v.FixedVersions, other.FixedVersions...)
-	v.FixState = betterFix(v.FixState, other.FixState)
+	v.FixState, v.EPSS = joined(*v, other)
 	v.Ratings = addUnique(v.Ratings, other.Ratings...)
-	if v.EPSS == nil || other.EPSS != nil && other.EPSS.Date > v.EPSS.Date {
-		v.EPSS = other.EPSS
-	}
+	v.vouched = addUnique(v.vouched, other.vouched...)
 	v.KEV = v.KEV || other.KEV
 	v.CWEs = addUnique(v.CWEs, other.CWEs...)
 	if v.Published.IsZero() {
@@ -250,10 +250,32 @@ func absorb(v *Vulnerability, other Vulnerability, aliases bool) {
 	}
 }
 
+// joined is what two documents say of the fix and of how likely the flaw is to be exploited:
+// what says more, and the newest. Of what is signed, one that is not may say that it is
+// worse or that there is a fix, and nothing else.
+func joined(a, b Vulnerability) (FixState, *EPSS) {
+	signedA, signedB := a.Link() == LinkDigestSigned, b.Link() == LinkDigestSigned
+	if signedB && !signedA {
+		a, b = b, a
+	}
+	fix, epss := betterFix(a.FixState, b.FixState), a.EPSS
+	if signedA != signedB && b.FixState != FixFixed {
+		fix = cmp.Or(a.FixState, FixUnknown)
+	}
+	switch {
+	case a.EPSS == nil:
+		epss = b.EPSS
+	case b.EPSS == nil:
+	case signedA != signedB && b.EPSS.Score > a.EPSS.Score, signedA == signedB && b.EPSS.Date > a.EPSS.Date:
+		epss = b.EPSS
+	}
+	return fix, epss
+}
+
 func (v Vulnerability) clone() Vulnerability {
 	v.References, v.Aliases = slices.Clone(v.References), slices.Clone(v.Aliases)
 	v.FixedVersions, v.Ratings = slices.Clone(v.FixedVersions), slices.Clone(v.Ratings)
-	v.CWEs, v.Provenance = slices.Clone(v.CWEs), slices.Clone(v.Provenance)
+	v.CWEs, v.Provenance, v.vouched = slices.Clone(v.CWEs), slices.Clone(v.Provenance), slices.Clone(v.vouched)
 	if v.Package != nil {
 		p := *v.Package
 		p.Paths = slices.Clone(p.Paths)
@@ -289,6 +311,10 @@ func settle(v *Vulnerability) {
 	}
 	if len(v.Ratings) > 0 {
 		v.Severity = chooseRating(v.Ratings, v.Package)
+		// What nobody signed may make it worse, and not better.
+		if signed := chooseRating(v.vouched, v.Package); signed.Compare(v.Severity) > 0 {
+			v.Severity = signed
+		}
 	}
 	v.Severity = cmp.Or(v.Severity, SeverityUnknown)
 	slices.SortStableFunc(v.Provenance, func(a, b Provenance) int {
@@ -311,78 +337,4 @@ func betterFix(a, b FixState) FixState {
 		}
 	}
 	return FixUnknown
-}
-
-// idRank is 0 for a CVE, 1 for GitHub's ids and 2 for others.
-func idRank(id string) int {
-	switch upper := strings.ToUpper(id); {
-	case strings.HasPrefix(upper, "CVE-"):
-		return 0
-	case strings.HasPrefix(upper, "GHSA-"):
-		return 1
-	}
-	return 2
-}
-
-func cves(ids []string) []string {
-	var list []string
-	for _, id := range ids {
-		if idRank(id) == 0 {
-			list = addUnique(list, strings.ToUpper(id))
-		}
-	}
-	slices.Sort(list)
-	return list
-}
-
-// idIndex finds findings by their ids in any case, and if it is made so by id and the name
-// of the package.
-type idIndex map[[2]string][]int
-
-func indexIDs(list []Vulnerability, names bool) idIndex {
-	index := idIndex{}
-	for i := range list {
-		keys := []string{""}
-		if names {
-			keys = append(keys, list[i].Package.names()...)
-		}
-		for _, id := range list[i].IDs() {
-			for _, key := range keys {
-				at := [2]string{strings.ToUpper(id), key}
-				if have := index[at]; id != "" && (len(have) == 0 || have[len(have)-1] != i) {
-					index[at] = append(have, i)
-				}
-			}
-		}
-	}
-	return index
-}
-
-// sharing are the places of those that share an id with v, in order, and the name of the
-// package if v has one and it is asked for.
-func (x idIndex) sharing(v *Vulnerability, names bool) iter.Seq[int] {
-	keys := []string{""}
-	if named := v.Package.names(); names && len(named) > 0 {
-		keys = named
-	}
-	var found []int
-	for _, id := range v.IDs() {
-		for _, key := range keys {
-			found = append(found, x[[2]string{strings.ToUpper(id), key}]...)
-		}
-	}
-	slices.Sort(found)
-	return slices.Values(slices.Compact(found))
-}
-
-// names are those that the package goes by, of which ecosystems have more than one.
-func (p *Package) names() []string {
-	if p == nil {
-		return nil
-	}
-	names := addUnique(nil, strings.ToLower(p.Name))
-	if u, err := packageurl.FromString(p.PURL); err == nil {
-		names = addUnique(names, strings.ToLower(purlName(u)))
-	}
-	return names
 }

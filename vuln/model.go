@@ -1,6 +1,7 @@
 package vuln
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -41,10 +42,45 @@ type VulnerabilityReport struct {
 	// Suppressed are findings that a statement, a rule or a filter took out of
 	// Vulnerabilities.
 	Suppressed []Suppressed `json:"suppressed,omitempty"`
+	// PlatformScans are the platforms that were scanned, and when last. Of an image that
+	// is no index it is the one.
+	PlatformScans []PlatformScan `json:"platform_scans,omitempty"`
 	// Unscanned are the platforms that no scan names, where some do.
 	Unscanned []string `json:"unscanned,omitempty"`
 	// Warnings say what was read and not believed, such as expired rules.
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// PlatformScan is the newest scan that is of one platform.
+type PlatformScan struct {
+	Platform  string     `json:"platform,omitempty"` // empty if the image does not say
+	Digest    oci.Digest `json:"digest"`
+	ScannedAt time.Time  `json:"scanned_at,omitzero"` // in UTC; zero if no scan says when it was made
+}
+
+// name is the platform, or its digest.
+func (p PlatformScan) name() string { return cmp.Or(p.Platform, p.Digest.String()) }
+
+// Oldest is the platform whose newest scan is the oldest, one without a time first: as old
+// as it is what is known of the image. It is false where none was scanned.
+func (r *VulnerabilityReport) Oldest() (PlatformScan, bool) {
+	if len(r.PlatformScans) == 0 {
+		return PlatformScan{}, false
+	}
+	return slices.MinFunc(r.PlatformScans, func(a, b PlatformScan) int { return a.ScannedAt.Compare(b.ScannedAt) }), true
+}
+
+// scanTime is how old what is known of the image is: the time of the oldest of its scans
+// that count, and zero if that is not known. Documents of ours have it as their own, so that
+// who reads them back does not take an old scan for a newer one.
+func (r *VulnerabilityReport) scanTime() time.Time {
+	if oldest, ok := r.Oldest(); ok {
+		return oldest.ScannedAt
+	}
+	if r.ScannedAt != nil {
+		return r.ScannedAt.UTC()
+	}
+	return time.Time{}
 }
 
 // State says how much the list of vulnerabilities means.
@@ -123,6 +159,8 @@ type Vulnerability struct {
 	VEX           *VEXState `json:"vex,omitempty"`
 	// Provenance has at least one entry in a report of [Collect], the surest first.
 	Provenance []Provenance `json:"provenance,omitempty"`
+
+	vouched []Rating // those of Ratings that a verified signature is over
 }
 
 // MarshalJSON writes no list of references as an empty one, for the

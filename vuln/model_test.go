@@ -24,7 +24,7 @@ func testTarget(t testing.TB) Target {
 		Platforms: []PlatformImage{
 			{Platform: oci.Platform{OS: "linux", Architecture: "amd64"}, Digest: hexDigest("a"), Config: hexDigest("c")},
 		},
-		Repository: "acme/app-source", DefaultBranch: "main",
+		Repository: "acme/app-source", DefaultBranch: "main", Pushed: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
 	}
 }
 

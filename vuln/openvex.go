@@ -93,8 +93,10 @@ func parseOpenVEX(text []byte) (*Document, error) {
 		if id := f.Vulnerability.ID; id != "" {
 			s.IDs = addUnique(s.IDs, id[strings.LastIndexByte(id, '/')+1:]) // at times the address of its page
 		}
-		for _, text := range []string{f.Impact, f.Action, f.StatusNotes} {
-			fill(&s.Text, text)
+		s.Text = f.Impact
+		if s.Status != VEXNotAffected || s.Justification != "" {
+			fill(&s.Text, f.Action)
+			fill(&s.Text, f.StatusNotes)
 		}
 		for _, p := range f.Products {
 			product := VEXProduct{IDs: p.names()}

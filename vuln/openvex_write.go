@@ -91,10 +91,19 @@ func statementOf(s *VEXState) openVEXStatement {
 // VulnsPredicate makes of a report the predicate of in-toto's vulns 0.2, to attest
 // a scan that somebody made: its type is [PredicateVulns].
 //
-// Errors: [ErrNotScanned].
+// It has no place for what is not known, so a report that is not complete makes none.
+//
+// Errors: [ErrNotScanned], [ErrPartial].
 func VulnsPredicate(r *VulnerabilityReport) (json.RawMessage, error) {
 	if !r.Scanned() {
 		return nil, fmt.Errorf("vulns predicate of %s: %w", r.Ref, ErrNotScanned)
+	}
+	if !r.Complete() {
+		why := "not everything could be read"
+		if len(r.Unscanned) > 0 {
+			why = "no scan of " + strings.Join(r.Unscanned, ", ")
+		}
+		return nil, fmt.Errorf("vulns predicate of %s: %w: %s", r.Ref, ErrPartial, why)
 	}
 	type score struct {
 		Method string `json:"method"`
@@ -121,8 +130,8 @@ func VulnsPredicate(r *VulnerabilityReport) (json.RawMessage, error) {
 		} `json:"metadata"`
 	}
 	p.Scanner.URI, p.Scanner.Result = homePage, []result{}
-	if r.ScannedAt != nil {
-		p.Metadata.Started = r.ScannedAt.UTC().Format(time.RFC3339)
+	if at := r.scanTime(); !at.IsZero() {
+		p.Metadata.Started = at.Format(time.RFC3339)
 		p.Metadata.Finished = p.Metadata.Started
 	}
 	for _, v := range r.Image() {

@@ -54,7 +54,7 @@ func reread(t testing.TB, text []byte, opts Options) *VulnerabilityReport {
 func TestSARIFReadsBack(t *testing.T) {
 	r := fullReport(t)
 	var b bytes.Buffer
-	if err := WriteSARIF(&b, r, "1.2.3"); err != nil {
+	if _, err := WriteSARIF(&b, r, "1.2.3"); err != nil {
 		t.Fatal(err)
 	}
 	again := reread(t, b.Bytes(), Options{Now: testNow})
@@ -69,7 +69,7 @@ func TestSARIFReadsBack(t *testing.T) {
 // TestSARIFIsWhatGitHubTakes: https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 func TestSARIFIsWhatGitHubTakes(t *testing.T) {
 	var b bytes.Buffer
-	if err := WriteSARIF(&b, fullReport(t), "1.2.3"); err != nil {
+	if _, err := WriteSARIF(&b, fullReport(t), "1.2.3"); err != nil {
 		t.Fatal(err)
 	}
 	var file struct {
@@ -132,7 +132,7 @@ func TestSARIFIsWhatGitHubTakes(t *testing.T) {
 func TestSARIFFingerprintsOutliveTheDigest(t *testing.T) {
 	write := func(r *VulnerabilityReport) string {
 		var b bytes.Buffer
-		if err := WriteSARIF(&b, r, ""); err != nil {
+		if _, err := WriteSARIF(&b, r, ""); err != nil {
 			t.Fatal(err)
 		}
 		var prints []string
@@ -154,7 +154,7 @@ func TestSARIFFingerprintsOutliveTheDigest(t *testing.T) {
 func TestNotScannedIsNoSARIF(t *testing.T) {
 	r := assemble(nil, testTarget(t), Options{})
 	var b bytes.Buffer
-	if err := WriteSARIF(&b, r, ""); !errors.Is(err, ErrNotScanned) || b.Len() > 0 {
+	if _, err := WriteSARIF(&b, r, ""); !errors.Is(err, ErrNotScanned) || b.Len() > 0 {
 		t.Errorf("got %v and %q", err, b.String())
 	}
 	if _, err := VulnsPredicate(r); !errors.Is(err, ErrNotScanned) {
@@ -166,7 +166,7 @@ func TestSARIFWithoutFindingsHasAList(t *testing.T) {
 	target := testTarget(t)
 	r := assemble([]SourceReport{{Name: SourceFile, Status: StatusOK, Scans: []Scan{{Link: LinkDigest, Subject: target.Digest, Tool: "trivy"}}}}, target, Options{})
 	var b bytes.Buffer
-	if err := WriteSARIF(&b, r, ""); err != nil {
+	if _, err := WriteSARIF(&b, r, ""); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(b.String(), `"results": []`) {

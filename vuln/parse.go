@@ -134,6 +134,18 @@ func decode(what string, text []byte, into any) error {
 	return nil
 }
 
+// decodeList reads a list. What is no list, such as null, does not say that there is nothing.
+func decodeList[T any](what string, text []byte) ([]T, error) {
+	var list []T
+	if err := decode(what, text, &list); err != nil {
+		return nil, err
+	}
+	if list == nil {
+		return nil, oci.Invalid("%s: the answer has no list of them", what)
+	}
+	return list, nil
+}
+
 // parseTime reads a time as tools write it; zero for what is none, since a broken
 // time is no reason to lose a finding.
 func parseTime(s string) time.Time {
@@ -170,6 +182,9 @@ func ParseReport(text []byte) (*Scan, error) {
 	if r.State == StateUnavailable || r.ScannedAt == nil && r.State == "" {
 		return nil, oci.Invalid("the report says that the image was not scanned")
 	}
+	if r.Vulnerabilities == nil {
+		return nil, oci.Invalid("the report has no list of vulnerabilities, which says that the image was not scanned")
+	}
 	s := &Scan{Digests: addUnique(nil, r.Digest, r.ParentDigest)}
 	// What the report says of its own evidence, signatures and triage is only its word.
 	plain := func(v Vulnerability) Vulnerability {
@@ -185,10 +200,8 @@ func ParseReport(text []byte) (*Scan, error) {
 		x.Vulnerability, x.By = plain(x.Vulnerability), SuppressedByScanner
 		s.Suppressed = append(s.Suppressed, x)
 	}
-	if r.ScannedAt != nil {
-		s.ScannedAt = r.ScannedAt.UTC()
-	}
-	s.Partial = r.State == StatePartial
+	s.ScannedAt = r.scanTime()
+	s.Partial = r.State == StatePartial || len(r.Unscanned) > 0
 	return s, nil
 }
 

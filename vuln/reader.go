@@ -107,11 +107,20 @@ func (r *Reader) verify(ctx context.Context, e Evidence) (*Signer, []byte, error
 		}
 		return nil, e.Content, nil
 	}
-	signer, content, err := r.Verifier.Verify(ctx, e)
-	if err != nil {
-		return nil, e.Content, err
+	// A file was found at no image: what is signed must be about one of these.
+	subjects := []oci.Digest{e.Subject}
+	if e.Subject == "" {
+		subjects = r.Target.Digests()
 	}
-	return &signer, content, nil
+	err := errors.New("the digest of the image is not known")
+	for _, e.Subject = range subjects {
+		signer, content, failed := r.Verifier.Verify(ctx, e)
+		if failed == nil {
+			return &signer, content, nil
+		}
+		err = failed
+	}
+	return nil, e.Content, err
 }
 
 // subject is the digest that the document is about. A statement names it itself, and

@@ -223,8 +223,7 @@ func TestWrapsEnd(t *testing.T) {
 	for range 10 {
 		text = wrap(t, hexDigest("1"), predicateCosignCustom, map[string]any{"Data": base64.StdEncoding.EncodeToString(text)})
 	}
-	doc, err := Parse(text, "")
-	if err != nil || doc.Kind != KindOther || len(doc.Scans) > 0 {
+	if doc, err := Parse(text, ""); !errors.Is(err, oci.ErrInvalid) { // it may be a scan
 		t.Errorf("%v, %+v", err, doc)
 	}
 	deep := []byte(strings.Repeat(`{"sbom":`, 100000))

@@ -42,6 +42,12 @@ type (
 	sarifInvocation struct {
 		End     string `json:"endTimeUtc,omitempty"`
 		Success *bool  `json:"executionSuccessful,omitempty"`
+
+		Notifications []sarifNotification `json:"toolExecutionNotifications,omitempty"`
+	}
+	sarifNotification struct {
+		Level   string    `json:"level"`
+		Message sarifText `json:"message"`
 	}
 	sarifVersion struct {
 		Repository string `json:"repositoryUri"`
@@ -54,6 +60,7 @@ type (
 		RepoDigests []string `json:"repoDigests,omitempty"`
 		ImageID     string   `json:"imageID,omitempty"`
 		State       State    `json:"state,omitempty"` // in our own
+		LeftOut     *LeftOut `json:"leftOut,omitempty"`
 	}
 	sarifText struct {
 		Text     string `json:"text"`
@@ -188,6 +195,7 @@ func (run *sarifRun) scan() (Scan, error) {
 		}
 	}
 	s.unsure = !scansImages(s.Tool)
+	s.single = !s.unsure && s.Tool != "ghcr" // whose own may be of all platforms together
 	rules := map[string]*sarifRule{}
 	for i := range driver.Rules {
 		rules[driver.Rules[i].ID] = &driver.Rules[i]

@@ -2,6 +2,7 @@ package vuln
 
 import (
 	"cmp"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -20,8 +21,50 @@ import (
 // that nothing was scanned: its empty list would read as clean.
 var ErrNotScanned = errors.New("the image is not scanned, as far as is known")
 
+// ErrPartial says that a report does not know everything, and that a format can't say so:
+// what it lacks would read as looked at.
+var ErrPartial = errors.New("it would say that everything was looked at")
+
 // homePage is what our documents name as the tool that made them.
 const homePage = "https://github.com/llm-dev-ops/ghcr"
+
+// GitHub's limits on an upload of SARIF. Of a file that is over one it takes nothing. Each
+// result brings a rule at most, so that there are no more rules than results; it has one
+// location and three tags, of the 1000 and 20 that it may have.
+const (
+	MaxSARIFResults = 25000
+	// MaxSARIFSize is of the file as it is uploaded, compressed with gzip.
+	MaxSARIFSize = 10_000_000
+)
+
+// maxSARIFText is how much of a description is in a rule.
+const maxSARIFText = 8 << 10
+
+// LeftOut is what a document has no room for: the least severe findings, and of those that
+// do not count some before any that do.
+type LeftOut struct {
+	Findings   int      `json:"findings"`
+	Worst      Severity `json:"worst,omitempty"` // of these findings
+	Suppressed int      `json:"suppressed"`
+}
+
+// String says so in a sentence; empty if nothing is left out.
+func (l LeftOut) String() string {
+	if l == (LeftOut{}) {
+		return ""
+	}
+	text := fmt.Sprintf("GitHub takes no more than %d results and %d bytes: left out are", MaxSARIFResults, MaxSARIFSize)
+	if l.Findings > 0 {
+		text += fmt.Sprintf(" %d findings of severity %s or less", l.Findings, l.Worst)
+		if l.Suppressed > 0 {
+			text += " and"
+		}
+	}
+	if l.Suppressed > 0 {
+		text += fmt.Sprintf(" %d findings that do not count", l.Suppressed)
+	}
+	return text
+}
 
 // WriteSARIF writes a report as SARIF 2.1.0 for GitHub's code scanning: a rule and an
 // alert for each id and package, with a fingerprint that does not change with the
@@ -29,25 +72,88 @@ const homePage = "https://github.com/llm-dev-ops/ghcr"
 // when the flaw is gone. Findings about the repository only are left out, since
 // GitHub has these. [Parse] reads it back.
 //
+// It returns what is over GitHub's limits and therefore left out, the worst being kept; the
+// document says so too, and that it is not complete.
+//
 // Errors: [ErrNotScanned], because an upload of no results would close all alerts;
-// those of w.
-func WriteSARIF(w io.Writer, r *VulnerabilityReport, toolVersion string) error {
+// those of w; [oci.ErrInvalid] for a report without a reference, or one whose worst finding
+// alone is over the limits.
+func WriteSARIF(w io.Writer, r *VulnerabilityReport, toolVersion string) (LeftOut, error) {
+	return writeSARIF(w, r, toolVersion, MaxSARIFResults, MaxSARIFSize)
+}
+
+func writeSARIF(w io.Writer, r *VulnerabilityReport, toolVersion string, maxResults, maxSize int) (LeftOut, error) {
 	if !r.Scanned() {
-		return fmt.Errorf("SARIF of %s: %w", r.Ref, ErrNotScanned)
+		return LeftOut{}, fmt.Errorf("SARIF of %s: %w", r.Ref, ErrNotScanned)
 	}
 	ref, err := oci.ParseRef(r.Ref)
 	if err != nil {
-		return err
+		return LeftOut{}, err
 	}
+	findings := r.Image() // in whatever order the caller has them
+	slices.SortStableFunc(findings, compareVulnerabilities)
+	suppressed := slices.DeleteFunc(slices.Clone(r.Suppressed), func(s Suppressed) bool { return s.Vulnerability.Link() == LinkRepository })
+	total := len(findings) + len(suppressed)
+	for n := min(total, maxResults); ; {
+		var left LeftOut
+		shown := min(n, len(findings))
+		left.Suppressed = total - n
+		if left.Findings = len(findings) - shown; left.Findings > 0 {
+			left.Worst, left.Suppressed = cmp.Or(findings[shown].Severity, SeverityUnknown), len(suppressed)
+		}
+		text, err := json.MarshalIndent(sarifOf(r, ref, toolVersion, findings[:shown], suppressed[:n-shown], left), "", "  ")
+		if err != nil {
+			return left, err
+		}
+		size, err := packedSize(text)
+		switch {
+		case err != nil:
+			return left, err
+		case size <= maxSize:
+			_, err := w.Write(append(text, '\n'))
+			return left, err
+		case n <= 1:
+			return left, oci.Invalid("SARIF of %s: it is %d bytes compressed, and GitHub takes %d", r.Ref, size, maxSize)
+		}
+		// In proportion, and a little less so that it ends soon.
+		n = max(1, min(n-1, int(float64(n)*float64(maxSize)/float64(size)*0.95)))
+	}
+}
+
+// packedSize is how large a text is when it is compressed as for an upload.
+func packedSize(text []byte) (int, error) {
+	var size counter
+	z := gzip.NewWriter(&size)
+	if _, err := z.Write(text); err != nil {
+		return 0, err
+	}
+	err := z.Close()
+	return int(size), err
+}
+
+type counter int
+
+// Write counts.
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+// sarifOf is the document with these findings.
+func sarifOf(r *VulnerabilityReport, ref oci.ImageRef, toolVersion string, findings []Vulnerability, suppressed []Suppressed, left LeftOut) sarifLog {
 	run := sarifRun{
 		AutomationDetails: &sarifAutomation{ID: "ghcr/" + ref.Name + "/"},
 		Results:           []sarifResult{},
-		Invocations:       []sarifInvocation{{Success: new(r.Complete())}},
+		Invocations:       []sarifInvocation{{Success: new(r.Complete() && left.Findings == 0)}},
 		Properties:        &sarifImage{ImageName: ref.String(), State: r.State},
 	}
+	if left != (LeftOut{}) {
+		run.Properties.LeftOut = &left
+		run.Invocations[0].Notifications = []sarifNotification{{Level: "warning", Message: sarifText{Text: left.String()}}}
+	}
 	run.Tool.Driver = sarifDriver{Name: "ghcr", SemanticVersion: toolVersion, InformationURI: homePage, Rules: []sarifRule{}}
-	if r.ScannedAt != nil {
-		run.Invocations[0].End = r.ScannedAt.UTC().Format(time.RFC3339)
+	if at := r.scanTime(); !at.IsZero() {
+		run.Invocations[0].End = at.Format(time.RFC3339)
 	}
 	if ref.Reference.Tag != "" {
 		run.Properties.RepoTags = []string{ref.Repository() + ":" + ref.Reference.Tag}
@@ -70,19 +176,13 @@ func WriteSARIF(w io.Writer, r *VulnerabilityReport, toolVersion string) error {
 		}
 		run.Results = append(run.Results, result)
 	}
-	for _, v := range r.Image() {
+	for _, v := range findings {
 		add(v, nil)
 	}
-	for _, s := range r.Suppressed {
-		if s.Vulnerability.Link() != LinkRepository {
-			add(s.Vulnerability, &sarifSuppression{Kind: "external", Status: "accepted", Justification: s.Reason})
-		}
+	for _, s := range suppressed {
+		add(s.Vulnerability, &sarifSuppression{Kind: "external", Status: "accepted", Justification: s.Reason})
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(sarifLog{
-		Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run},
-	})
+	return sarifLog{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run}}
 }
 
 func sarifLevel(s Severity) string {
@@ -117,14 +217,15 @@ func newSARIFRule(id string, v Vulnerability) sarifRule {
 		fmt.Fprintf(&head, "| %s ", f[0])
 		fmt.Fprintf(&row, "| %s ", markdownCell(f[1]))
 	}
-	if v.Description != "" {
-		text.WriteString("\n" + v.Description)
+	description := truncate(v.Description, maxSARIFText)
+	if description != "" {
+		text.WriteString("\n" + description)
 	}
 	rule := sarifRule{
 		ID: id, Name: "VulnerablePackage",
 		Short:   &sarifText{Text: truncate(cmp.Or(v.Summary, v.ID), 1024)},
 		Full:    &sarifText{Text: truncate(cmp.Or(v.Description, v.Summary, v.ID), 1024)},
-		Help:    &sarifText{Text: text.String(), Markdown: head.String() + "|\n" + strings.Repeat("|---", len(facts)) + "|\n" + row.String() + "|\n\n" + v.Description},
+		Help:    &sarifText{Text: text.String(), Markdown: head.String() + "|\n" + strings.Repeat("|---", len(facts)) + "|\n" + row.String() + "|\n\n" + description},
 		Default: &sarifRank{Level: sarifLevel(v.Severity)},
 		Properties: sarifProps{
 			Tags: []string{"vulnerability", "security", strings.ToUpper(string(v.Severity))}, Precision: "very-high",

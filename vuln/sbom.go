@@ -1,7 +1,10 @@
 package vuln
 
 import (
+	"cmp"
 	"strings"
+
+	packageurl "github.com/package-url/packageurl-go"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 )
@@ -14,6 +17,32 @@ func (s *SBOM) add(p Package) {
 	if known := newPackage(p); known != nil {
 		s.Packages = append(s.Packages, *known)
 	}
+}
+
+// builtFrom adds to the purl of a distribution's package what it is built from, where the
+// document says so elsewhere: advisories go by that. Syft has it in the purl, Trivy beside
+// it.
+func (p *Package) builtFrom(source, version string) {
+	u, err := packageurl.FromString(p.PURL)
+	if err != nil || source == "" || u.Type != packageurl.TypeDebian && u.Type != "apk" || u.Qualifiers.Map()["upstream"] != "" {
+		return
+	}
+	if version != "" && version != (Package{PURL: p.PURL, Version: cmp.Or(p.Version, u.Version)}).source() {
+		source += "@" + version
+	} else if source == u.Name {
+		return
+	}
+	u.Qualifiers = append(u.Qualifiers, packageurl.Qualifier{Key: "upstream", Value: source})
+	p.PURL = u.ToString()
+}
+
+// trivySource reads "built package from: openssl 3.0.11-1", as Trivy puts it into SPDX.
+func trivySource(info string) (source, version string) {
+	rest, ok := strings.CutPrefix(info, "built package from: ")
+	if fields := strings.Fields(rest); ok && len(fields) == 2 {
+		return fields[0], fields[1]
+	}
+	return "", ""
 }
 
 func sbomOf(s SBOM) *Document { return &Document{Kind: KindSBOM, SBOM: &s} }
@@ -33,7 +62,8 @@ func parseSPDX(text []byte) (*Document, error) {
 				Type    string `json:"referenceType"`
 				Locator string `json:"referenceLocator"`
 			} `json:"externalRefs"`
-			Purpose string `json:"primaryPackagePurpose"`
+			Purpose    string `json:"primaryPackagePurpose"`
+			SourceInfo string `json:"sourceInfo"`
 		} `json:"packages"`
 	}
 	if err := decode("SPDX", text, &file); err != nil {
@@ -58,6 +88,7 @@ func parseSPDX(text []byte) (*Document, error) {
 				fill(&one.PURL, ref.Locator)
 			}
 		}
+		one.builtFrom(trivySource(p.SourceInfo))
 		s.add(one)
 	}
 	return sbomOf(s), nil

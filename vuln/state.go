@@ -16,58 +16,98 @@ func (s *Scan) isScan() bool {
 	return (!s.unsure || s.Source == SourceFile) && cmp.Or(s.Method, MethodScan) == MethodScan && s.Link.rank() > LinkRepository.rank()
 }
 
+// covers tells whether the scan is of a platform of the target. A scanner looks at one
+// image: of an index it says nothing unless it says at which of its images, and of this image
+// nothing if it names others alone.
+func (s *Scan) covers(p PlatformImage, t Target) bool {
+	switch {
+	case s.elsewhere:
+		return false
+	case s.Subject == p.Digest:
+		return true
+	case s.vague(t):
+		return false
+	}
+	return !s.Link.byDigest() || s.Subject == t.Digest || t.Parent != "" && s.Subject == t.Parent
+}
+
+// vague tells whether the scan is of one of several platforms, and does not say which.
+func (s *Scan) vague(t Target) bool {
+	return s.single && len(t.Platforms)+len(t.Others) > 1 &&
+		!slices.ContainsFunc(t.Platforms, func(p PlatformImage) bool { return s.Subject == p.Digest })
+}
+
 // setState says how much the report means. With a scan that names the image's digest
 // it is complete if the places for such scans were read without harm; without one, if
-// all sources were. A platform that no scan names is a gap,
+// all sources were. A platform that no scan is of is a gap,
 // and so is a scan by name that is older than the image.
 func (r *VulnerabilityReport) setState(scans []Scan, t Target) {
-	var any, digest, partial, current bool
-	covered := map[oci.Digest]bool{}
+	scans = slices.DeleteFunc(slices.Clone(scans), func(s Scan) bool { return !s.isScan() })
+	digest := slices.ContainsFunc(scans, func(s Scan) bool { return s.Link.byDigest() })
+	var partial, current bool
+	var vague []string
 	for _, s := range scans {
-		if !s.isScan() {
-			continue
-		}
-		any, partial = true, partial || s.Partial
-		if s.Link.byDigest() {
-			digest = true
-			covered[s.Subject] = true
-		}
-		current = current || s.Link.byDigest() || t.Pushed.IsZero() || s.ScannedAt.After(t.Pushed)
+		partial = partial || s.Partial
+		// When it was pushed may not be known: then a scan by its name may be of an older one.
+		current = current || s.Link.byDigest() || t.Pushed.IsZero() && s.Source == SourceFile || !t.Pushed.IsZero() && s.ScannedAt.After(t.Pushed)
 		if !s.ScannedAt.IsZero() && (r.ScannedAt == nil || s.ScannedAt.After(*r.ScannedAt)) {
 			r.ScannedAt = new(s.ScannedAt.UTC())
 		}
+		if s.vague(t) {
+			vague = addUnique(vague, cmp.Or(s.Tool, "a scanner"))
+		}
 	}
-	if !any {
-		r.State, r.ScannedAt = StateUnavailable, nil
+	if len(scans) == 0 {
+		r.State = StateUnavailable
 		return
 	}
 	r.State = StateComplete
-	if !current {
+	switch {
+	case !current && t.Pushed.IsZero():
+		r.Warnings = append(r.Warnings, "when the image was pushed is not known: a scan that does not name its digest may be of an older one")
+	case !current:
 		r.Warnings = append(r.Warnings, "the image is newer than its newest scan, which does not name its digest")
 	}
 	if partial || !current {
 		r.State = StatePartial
 	}
 	for _, source := range r.Sources {
-		decides := !digest || source.Name == SourceAttestation || source.Name == SourceGitHubAttestation
+		// Code scanning and Dependabot know an image by its name only.
+		decides := !digest || source.Name != SourceCodeScanning && source.Name != SourceDependabot
 		if decides && source.Status.Harms() {
 			r.State = StatePartial
 		}
 	}
-	if digest && !covered[t.Digest] && !(t.Parent != "" && covered[t.Parent]) {
-		for _, p := range t.Platforms {
-			if !covered[p.Digest] {
-				r.Unscanned = append(r.Unscanned, cmp.Or(platformName(p.Platform), p.Digest.String()))
-				r.State = StatePartial
+	platforms := t.Platforms
+	if len(platforms) == 0 {
+		platforms = []PlatformImage{{Digest: t.Digest}}
+	}
+	for _, p := range platforms {
+		scan, scanned := PlatformScan{Platform: platformName(p.Platform), Digest: p.Digest}, false
+		for _, s := range scans {
+			if s.covers(p, t) && (s.Link.byDigest() || !digest) {
+				scanned = true
+				if s.ScannedAt.After(scan.ScannedAt) {
+					scan.ScannedAt = s.ScannedAt.UTC()
+				}
 			}
 		}
+		if scanned {
+			r.PlatformScans = append(r.PlatformScans, scan)
+		} else {
+			r.Unscanned = append(r.Unscanned, scan.name())
+			r.State = StatePartial
+		}
+	}
+	if len(r.Unscanned) > 0 && len(vague) > 0 {
+		r.Warnings = append(r.Warnings, strings.Join(vague, " and ")+" looked at one of the images of the index and does not say which")
 	}
 }
 
 // newest drops each scan that a later one of the same tool replaces. One that is tied
 // to the image less surely replaces none, so that nobody hides findings with a
-// clean document that is not signed; and one without a time neither replaces nor is
-// replaced.
+// clean document that is not signed; one that does not have everything replaces none
+// either; and one without a time neither replaces nor is replaced.
 func newest(scans []Scan) []Scan {
 	type series struct {
 		tool, category, ref string
@@ -79,6 +119,9 @@ func newest(scans []Scan) []Scan {
 	}
 	latest := map[series][6]time.Time{} // by the rank of the link, or a surer one
 	for _, s := range scans {
+		if s.Partial {
+			continue
+		}
 		times := latest[of(s)]
 		for rank := range s.Link.rank() + 1 {
 			if s.ScannedAt.After(times[rank]) {

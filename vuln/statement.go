@@ -130,9 +130,13 @@ func parsePredicate(kind string, text []byte, wraps int) (*Document, error) {
 	case versioned("https://slsa.dev/provenance"):
 		return parseProvenance(text)
 	case kind == predicateCosignCustom:
-		// Anything may be in it, so what is not understood is no error.
-		if doc, err := parseJSON(text, wraps); err == nil && doc != nil {
-			return doc, nil
+		// Anything may be in it, so that it is not understood is no error. That it is cut off
+		// or broken is one, for it may have been a scan.
+		if !bytes.HasPrefix(text, []byte("{")) {
+			break
+		}
+		if doc, err := parseJSON(text, wraps); err != nil || doc != nil {
+			return doc, err
 		}
 	}
 	return &Document{Kind: KindOther}, nil

@@ -76,6 +76,11 @@ func (r *VulnerabilityReport) Headline(now time.Time) string {
 		line += "; the scan does not say when it was made"
 	} else {
 		line += fmt.Sprintf("; scanned %s ago", Age(now.Sub(*r.ScannedAt)))
+		if oldest, ok := r.Oldest(); ok && len(r.PlatformScans) > 1 && oldest.ScannedAt.IsZero() {
+			line += ", " + oldest.name() + " at no stated time"
+		} else if ok && r.ScannedAt.Sub(oldest.ScannedAt) >= 24*time.Hour {
+			line += fmt.Sprintf(", %s %s ago", oldest.name(), Age(now.Sub(oldest.ScannedAt)))
+		}
 	}
 	if r.State == StatePartial {
 		line += "; not everything could be read"

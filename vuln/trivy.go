@@ -16,6 +16,7 @@ type trivyReport struct {
 	Metadata      struct {
 		ImageID     string
 		RepoDigests []string
+		ImageConfig struct{ Architecture, OS, Variant string }
 		OS          struct {
 			Family, Name string
 			EOSL         bool
@@ -73,9 +74,11 @@ func parseTrivy(text []byte) (*Document, error) {
 		return nil, oci.Invalid("Trivy report: schema version %d is not understood", report.SchemaVersion)
 	}
 	s := Scan{
-		Tool: "trivy", ToolVersion: report.Trivy.Version, ScannedAt: parseTime(report.CreatedAt),
+		Tool: "trivy", single: true, ToolVersion: report.Trivy.Version, ScannedAt: parseTime(report.CreatedAt),
 		Digests: digestsIn(append([]string{report.Metadata.ImageID}, report.Metadata.RepoDigests...)),
 	}
+	config := report.Metadata.ImageConfig
+	s.platform = oci.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
 	if os := report.Metadata.OS; os.EOSL {
 		s.Warnings = append(s.Warnings, os.Family+" "+os.Name+" is no longer supported: new flaws in its packages may not be known")
 	}

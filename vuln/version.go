@@ -61,7 +61,7 @@ func (a *Advisory) Affects(p Package) (Match, *Affected) {
 		if !f.about(p) {
 			continue
 		}
-		switch f.has(p.Type, p.Version) {
+		switch f.has(p.Type, p.source()) {
 		case MatchYes:
 			return MatchYes, f
 		case MatchUnknown:
@@ -69,6 +69,24 @@ func (a *Advisory) Affects(p Package) (Match, *Affected) {
 		}
 	}
 	return result, part
+}
+
+// source is the version that advisories of a distribution are about: that of the source
+// that the package is built from, which may differ from its own, with its epoch, which
+// may stand beside it.
+func (p Package) source() string {
+	u, err := packageurl.FromString(p.PURL)
+	if err != nil || p.distribution() == "" {
+		return p.Version
+	}
+	qualifiers := u.Qualifiers.Map()
+	if _, version, ok := strings.Cut(qualifiers["upstream"], "@"); ok && version != "" {
+		return version
+	}
+	if epoch := qualifiers["epoch"]; epoch != "" && p.Version != "" && !strings.HasPrefix(p.Version, epoch+":") {
+		return epoch + ":" + p.Version
+	}
+	return p.Version
 }
 
 func (f *Affected) about(p Package) bool {
@@ -210,14 +228,20 @@ func EnrichSBOM(source SourceName, sbom SBOM, found func(Package) []Advisory) Sc
 // compareVersions orders two versions of a type of package as semantic versioning
 // does, and by as many numbers as there are: 1.2 is 1.2.0. It is false where that cannot
 // be told: one of them is no such version, or the ecosystem orders what follows the
-// numbers by rules of its own. The versions of distributions have such rules for all
-// of them.
+// numbers by rules of its own. The versions of distributions have rules of their own
+// altogether.
 func compareVersions(kind, a, b string) (int, bool) {
 	if a == b {
 		return 0, true
 	}
 	switch kind {
-	case packageurl.TypeDebian, packageurl.TypeRPM, "apk", "alpm":
+	case packageurl.TypeDebian:
+		return compareDebian(a, b)
+	case packageurl.TypeRPM:
+		return compareRPM(a, b)
+	case "apk":
+		return compareAPK(a, b)
+	case "alpm":
 		return 0, false
 	}
 	x, ok := parseVersion(a)

@@ -26,7 +26,8 @@ func TestCompareVersions(t *testing.T) {
 		{"pypi", "1.0rc1", "1.0", 0, false},
 		{"maven", "31.1-jre", "32.0.0-android", -1, true},
 		{"maven", "32.0.0-jre", "32.0.0", 0, false},
-		{"deb", "3.0.11-1~deb12u2", "3.0.13-1~deb12u1", 0, false},
+		{"deb", "3.0.11-1~deb12u2", "3.0.13-1~deb12u1", -1, true},
+		{"alpm", "1.0-1", "1.1-1", 0, false},
 		{"npm", "latest", "1.0.0", 0, false},
 		{"npm", "1.0.0-", "1.0.0", 0, false},
 	} {
@@ -64,7 +65,7 @@ func TestRanges(t *testing.T) {
 func TestAdvisoriesThatCannotBeComparedAreNotClean(t *testing.T) {
 	sbom := SBOM{Subject: hexDigest("1"), Packages: []Package{*newPackage(Package{PURL: "pkg:deb/debian/libssl3@3.0.11?distro=debian-12.4&upstream=openssl"})}}
 	advisory := func(release string) []Advisory {
-		return []Advisory{{Vulnerability: Vulnerability{ID: "CVE-2026-1"}, Affected: []Affected{{Ecosystem: release, Name: "openssl", Ranges: []VersionRange{{To: "3.0.13", ToExcluded: true}}}}}}
+		return []Advisory{{Vulnerability: Vulnerability{ID: "CVE-2026-1"}, Affected: []Affected{{Ecosystem: release, Name: "openssl", Ranges: []VersionRange{{To: "<unfixed>", ToExcluded: true}}}}}}
 	}
 	s := EnrichSBOM(SourceOSV, sbom, func(Package) []Advisory { return advisory("Debian:12") })
 	if len(s.Findings) != 1 || len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "cannot be told") {

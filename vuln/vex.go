@@ -18,7 +18,8 @@ func (s VEXStatus) suppresses() bool { return s == VEXNotAffected || s == VEXFix
 
 // applyVEX lets statements suppress or annotate findings. Of several about one
 // finding a signed one counts before one that is not, then the latest; of those with
-// one time, one that suppresses nothing.
+// one time, one that suppresses nothing. What was found under a verified signature is not
+// taken away by a statement that has none, unless the caller gives it.
 func (r *VulnerabilityReport) applyVEX(documents []VEX, t Target, opts Options) {
 	statements := map[string][]vexCandidate{} // by id
 	for _, doc := range documents {
@@ -36,6 +37,12 @@ func (r *VulnerabilityReport) applyVEX(documents []VEX, t Target, opts Options) 
 			if at.IsZero() {
 				at = doc.Timestamp
 			}
+			if s.Status.suppresses() && !opts.Now.IsZero() && at.Sub(opts.Now) > clocksDiffer {
+				// It would override all that is said until then.
+				r.Warnings = append(r.Warnings, fmt.Sprintf("VEX %s: the statement about %s is not used: it is of %s, which is yet to come",
+					cmp.Or(doc.Document, doc.ID), strings.Join(s.IDs, ", "), at.Format(time.DateOnly)))
+				continue
+			}
 			size := 0
 			for _, p := range s.Products {
 				size += len(p.IDs) * (1 + len(p.Subcomponents))
@@ -48,8 +55,13 @@ func (r *VulnerabilityReport) applyVEX(documents []VEX, t Target, opts Options) 
 	}
 	var kept []Vulnerability
 	budget := maxComparisons
+	refused := 0
 	for _, v := range r.Vulnerabilities {
 		chosen := chooseStatement(statements, &v, t, &budget)
+		if chosen != nil && chosen.statement.Status.suppresses() && v.Link() == LinkDigestSigned && !chosen.doc.Signed && !chosen.doc.given {
+			refused++
+			chosen = nil
+		}
 		if chosen == nil {
 			kept = append(kept, v)
 			continue
@@ -66,6 +78,9 @@ func (r *VulnerabilityReport) applyVEX(documents []VEX, t Target, opts Options) 
 		})
 	}
 	r.Vulnerabilities = kept
+	if refused > 0 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d findings of a signed scan stay, since no signature over the statements of VEX about them was verified", refused))
+	}
 	if budget < 0 {
 		r.Warnings = append(r.Warnings, "there are too many statements of VEX about the same flaws: not all of them were applied")
 	}
@@ -90,12 +105,22 @@ func (c *vexCandidate) state() *VEXState {
 	}
 }
 
+// justifications are those of OpenVEX.
+var justifications = []string{
+	"component_not_present", "vulnerable_code_not_present", "vulnerable_code_not_in_execute_path",
+	"vulnerable_code_cannot_be_controlled_by_adversary", "inline_mitigations_already_exist",
+}
+
 // problem is what the OpenVEX specification finds wrong with a statement that would
 // take a finding away. One that keeps it does no harm.
 func (s *VEXStatement) problem() string {
 	switch s.Status {
 	case VEXNotAffected:
-		if s.Justification == "" && s.Text == "" {
+		switch {
+		case s.Text != "" || slices.Contains(justifications, s.Justification):
+		case s.Justification != "":
+			return fmt.Sprintf("not_affected with the justification %q, which OpenVEX does not have", s.Justification)
+		default:
 			return "not_affected without a justification or an impact statement"
 		}
 	case VEXFixed, VEXAffected, VEXUnderInvestigation:

@@ -127,6 +127,9 @@ func New(roots *Roots, identities ...Identity) (*Verifier, error) {
 // [attest.ErrNoLogEntry], [attest.ErrNoTimestamp], [attest.ErrUntrusted],
 // [attest.ErrWrongIdentity], [attest.ErrMalformed], [attest.ErrUnsupported].
 func (v *Verifier) Verify(_ context.Context, d *attest.Document) (*attest.Signer, error) {
+	if err := d.Attachment.Subject.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: it is not known which it should be about: %w", attest.ErrWrongSubject, err)
+	}
 	raw, err := d.Bundle()
 	if err != nil {
 		return nil, err

@@ -364,6 +364,19 @@ func TestWithoutCertificate(t *testing.T) {
 	check(t, v, document(t, subject.Digest(), attest.LayoutDSSE, must(json.Marshal(envelope)), nil), attest.ErrNoSignature)
 }
 
+// TestOfNoImage: where it is not known which image a document should be about, such as of a
+// file, nothing is verified.
+func TestOfNoImage(t *testing.T) {
+	v := verifier(t, roots(t, public.TrustedRoot(true)))
+	for _, about := range []oci.Digest{"", "sha256:", "x"} {
+		for _, form := range sigstoretest.Forms {
+			d := signed(t, public, form, good())
+			d.Attachment.Subject = about
+			check(t, v, d, attest.ErrWrongSubject)
+		}
+	}
+}
+
 // TestKeyOfACertificateIsNoKey: who trusts keys does not trust certificates.
 func TestKeyOfACertificateIsNoKey(t *testing.T) {
 	keys, err := attest.NewKeys(sigstoretest.NewKey().Public())

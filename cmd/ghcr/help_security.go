@@ -43,7 +43,9 @@ repository      only the repository is the same; not judged without --include-re
 
 Left out is what a statement of VEX says (attested, or --vex FILE), then what ignore files
 list (--ignore-file), then what has no fix (--ignore-unfixed, --only-fixed). What is left is
-judged by --fail-on, --fail-on-kev, --epss and --max-age. An ignore file is
+judged by --fail-on, --fail-on-kev, --epss and --max-age. What nobody has rated may be of
+any severity, so it keeps --fail-on from passing, unless --allow-unrated lets it. An
+ignore file is
   - id: CVE-2026-1234
     purl: pkg:deb/debian/openssl     # or path: usr/lib/**; all that is given must hold
     until: 2026-12-01

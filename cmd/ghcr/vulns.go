@@ -155,14 +155,16 @@ func (a *app) vulnsCommand() *cobra.Command {
 	var f vulnsFlags
 	var g gateFlags
 	var p vulnsPrint
+	var as string
 	cmd := &cobra.Command{
-		Use:   "vulns REF | PKG | OWNER",
+		Use:   "vulns REF | PKG | OWNER | oci:DIR",
 		Short: "Report what is known of an image's vulnerabilities",
 		Long: `Report what is known of the vulnerabilities of an image, of each image of a package, or of
 all packages of an owner. GitHub does not scan images, and this scans none: it reads what
 scanners attested of the image in the registry and at GitHub, uploaded to code scanning,
 and what Dependabot says, and tells of each finding where it is from and how surely it is
-about the image. ghcr help vulnerabilities explains sources and formats.
+about the image. ghcr help vulnerabilities explains sources and formats. Of an image in an OCI
+layout what is attached to it there is read, and --report; --as is the name that it goes by.
 
 What nobody has looked at is "not scanned", never clean: a report that is not complete says
 what is missing. With --fail-on and its like the exit code is
@@ -187,7 +189,7 @@ what is missing. With --fail-on and its like the exit code is
 			}
 			gate.IgnoreUnfixed = f.ignoreUnfixed
 			p.gate = gate
-			reports, failed, err := a.reports(cmd.Context(), given[0], f.sweep(opts), p.every)
+			reports, failed, err := a.reports(cmd.Context(), given[0], as, f.sweep(opts), p.every)
 			if err != nil {
 				return err
 			}
@@ -196,6 +198,7 @@ what is missing. With --fail-on and its like the exit code is
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&f.platform, "platform", "p", "", "of the image for this `OS/ARCH` alone")
+	flags.StringVar(&as, "as", "", "of an image in a layout, the `REF` that it goes by: VEX and SARIF have it")
 	flags.BoolVar(&p.every, "all-platforms", false, "a report of each image of an index by itself")
 	f.add(flags)
 	g.add(flags)
@@ -218,13 +221,17 @@ var ownerName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile
 
 // reports makes the reports that are asked for: one, unless a package or owner is named.
 // What failed of several packages is beside the rest.
-func (a *app) reports(ctx context.Context, what string, opts ghcr.SweepOptions, every bool) (list []*reported, failed []error, err error) {
+func (a *app) reports(ctx context.Context, what string, as string, opts ghcr.SweepOptions, every bool) (list []*reported, failed []error, err error) {
 	client, err := a.client()
 	if err != nil {
 		return nil, nil, err
 	}
 	if isLocal(what) {
-		return nil, nil, usage("vulns: %q is not in a registry", what)
+		list, err := a.localReports(ctx, client, what, as, opts.VulnOptions, every)
+		return list, nil, err
+	}
+	if as != "" {
+		return nil, nil, usage("--as is for an image in a layout: %s has a name", what)
 	}
 	if !strings.Contains(what, "/") {
 		if !ownerName().MatchString(what) {
@@ -255,10 +262,7 @@ func (a *app) reports(ctx context.Context, what string, opts ghcr.SweepOptions, 
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, r := range all.Platforms {
-			list = append(list, &reported{VulnerabilityReport: r, Package: ref.Repository(), Tags: []string{cmp.Or(ref.Reference.Tag, shortDigest(r.Digest))}})
-		}
-		return list, nil, nil
+		return reportedPlatforms(ref, all), nil, nil
 	case !ref.Reference.IsZero():
 		r, err := client.Vulnerabilities(ctx, ref, opts.VulnOptions)
 		if err != nil {
@@ -277,13 +281,44 @@ func (a *app) reports(ctx context.Context, what string, opts ghcr.SweepOptions, 
 	return list, nil, nil
 }
 
+// localReports reports of an image in a layout.
+func (a *app) localReports(ctx context.Context, client *ghcr.Client, what, as string, opts ghcr.VulnOptions, every bool) ([]*reported, error) {
+	if as == "" {
+		return nil, usage("vulns: say by which name %s goes, with --as OWNER/IMAGE:TAG: statements and reports are about names", what)
+	}
+	ref, err := client.ParseRef(as)
+	if err != nil {
+		return nil, fmt.Errorf("--as: %w", err)
+	}
+	image, err := a.attested(ctx, what)
+	if err != nil {
+		return nil, err
+	}
+	ref.Reference.Digest = image.digest
+	all, err := client.AttachedVulnerabilities(ctx, image.src, ref, opts)
+	if err != nil {
+		return nil, err
+	}
+	if every {
+		return reportedPlatforms(ref, all), nil
+	}
+	return []*reported{{VulnerabilityReport: all.Merged, Package: ref.Repository()}}, nil
+}
+
+func reportedPlatforms(ref oci.ImageRef, all *ghcr.ImageVulnerabilities) (list []*reported) {
+	for _, r := range all.Platforms {
+		list = append(list, &reported{VulnerabilityReport: r, Package: ref.Repository(), Tags: []string{cmp.Or(ref.Reference.Tag, shortDigest(r.Digest))}})
+	}
+	return list
+}
+
 func reportedVersion(image oci.ImageRef, v ghcr.ScannedVersion) *reported {
 	return &reported{VulnerabilityReport: v.Report, Package: image.Repository(), Tags: v.Version.Tags}
 }
 
 // single tells whether what was named is one image, so that its report is the result.
 func single(what string) bool {
-	return strings.Contains(what, "/") && strings.ContainsAny(what[strings.LastIndexByte(what, '/'):], ":@#")
+	return isLocal(what) || strings.Contains(what, "/") && strings.ContainsAny(what[strings.LastIndexByte(what, '/'):], ":@#")
 }
 
 var vulnSorts = map[string]func(a, b vuln.Vulnerability) int{

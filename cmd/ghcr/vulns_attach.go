@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,6 +74,9 @@ names another image is refused. It is not signed: cosign attest --type vuln does
 				return usage("vulns attach %s: it is no scan of %s", given[1], image)
 			}
 			predicate, kind, err := scanPredicate(f.typ, raw, doc.Scans[0], report)
+			if errors.Is(err, vuln.ErrPartial) && f.platform == "" && len(report.Unscanned) > 1 {
+				err = fmt.Errorf("%w; attach it to the image that it is of, with --platform", err)
+			}
 			if err != nil {
 				return err
 			}

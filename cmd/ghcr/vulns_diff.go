@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ type comparedOf struct {
 func (a *app) vulnsDiffCommand() *cobra.Command {
 	var f vulnsFlags
 	var failOn string
-	var failOnUnknown bool
+	var failOnUnknown, allowUnrated bool
 	cmd := &cobra.Command{
 		Use:   "diff BEFORE AFTER",
 		Short: "Compare the vulnerabilities of two images",
@@ -43,6 +44,9 @@ without everything of it being known is not fixed but unsure (?).
 		RunE: func(cmd *cobra.Command, given []string) error {
 			opts, err := f.options(a)
 			if err != nil {
+				return err
+			}
+			if err := checkUnrated(allowUnrated, failOn, failOnUnknown); err != nil {
 				return err
 			}
 			var level vuln.Severity
@@ -75,12 +79,13 @@ without everything of it being known is not fixed but unsure (?).
 			if err := a.printDifference(both, d); err != nil {
 				return err
 			}
-			return judgeDifference(given, both, d, level, failOnUnknown)
+			return judgeDifference(given, both, d, level, failOnUnknown, allowUnrated)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&f.platform, "platform", "p", "", "of the images for this `OS/ARCH` alone")
 	flags.StringVar(&failOn, "fail-on", "", "exit code 8 if a finding of this `SEVERITY` or worse is new")
+	flags.BoolVar(&allowUnrated, "allow-unrated", false, "let new findings pass that nobody has rated: without it, --fail-on does not know")
 	flags.BoolVar(&failOnUnknown, "fail-on-unknown", false, "exit code 9 if not everything is known")
 	f.add(flags)
 	return cmd
@@ -118,7 +123,7 @@ func (a *app) printDifference(both [2]*vuln.VulnerabilityReport, d vuln.Differen
 
 // judgeDifference fails what is new and at least as severe as a level; an empty one
 // judges nothing.
-func judgeDifference(given []string, both [2]*vuln.VulnerabilityReport, d vuln.Difference, level vuln.Severity, asked bool) error {
+func judgeDifference(given []string, both [2]*vuln.VulnerabilityReport, d vuln.Difference, level vuln.Severity, asked, allowUnrated bool) error {
 	if level == "" && !asked {
 		return nil
 	}
@@ -137,11 +142,26 @@ func judgeDifference(given []string, both [2]*vuln.VulnerabilityReport, d vuln.D
 	if len(over) > 0 {
 		return fmt.Errorf("%s: new: %s: %w", what, few(over), errFindings)
 	}
+	doubts := d.Doubts
+	if n := len(d.Added) - rated(d.Added); n > 0 && !allowUnrated {
+		doubts = append(slices.Clone(doubts), fmt.Sprintf("%d new that nobody has rated", n))
+	}
 	forbidden := false
 	for _, r := range both {
 		for _, s := range r.Sources {
 			forbidden = forbidden || s.Status == vuln.StatusForbidden
 		}
 	}
-	return unknownError(what, d.Doubts, forbidden, asked)
+	return unknownError(what, doubts, forbidden, asked)
+}
+
+// rated is how many findings somebody has rated.
+func rated(list []vuln.Vulnerability) int {
+	n := 0
+	for _, v := range list {
+		if v.Severity != "" && v.Severity != vuln.SeverityUnknown {
+			n++
+		}
+	}
+	return n
 }

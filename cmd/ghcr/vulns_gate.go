@@ -22,6 +22,7 @@ type gateFlags struct {
 	epss              float64
 	maxAge            string
 	includeRepository bool
+	allowUnrated      bool
 	given             func(flag string) bool
 }
 
@@ -31,12 +32,16 @@ func (f *gateFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.failOnUnknown, "fail-on-unknown", false, "exit code 9 if not everything is known; and 8 for findings that nobody has rated")
 	flags.BoolVar(&f.failOnKEV, "fail-on-kev", false, "exit code 8 if a finding is known to be exploited")
 	flags.Float64Var(&f.epss, "epss", 0, "exit code 8 if a finding has this `PROBABILITY` of being exploited, over 0, up to 1")
-	flags.StringVar(&f.maxAge, "max-age", "", "what is known from a scan older than this `AGE`, such as 7d, is not known any more")
+	flags.StringVar(&f.maxAge, "max-age", "", "what is known of a platform from a scan older than this `AGE`, such as 7d, is not known any more")
+	flags.BoolVar(&f.allowUnrated, "allow-unrated", false, "let findings pass that nobody has rated: without it, --fail-on does not know")
 	flags.BoolVar(&f.includeRepository, "include-repository", false, "judge also what is known of the repository only")
 }
 
 func (f *gateFlags) gate() (vuln.Gate, error) {
-	g := vuln.Gate{FailOnUnknown: f.failOnUnknown, FailOnKEV: f.failOnKEV, EPSS: f.epss, IncludeRepository: f.includeRepository}
+	if err := checkUnrated(f.allowUnrated, f.failOn, f.failOnUnknown); err != nil {
+		return vuln.Gate{}, err
+	}
+	g := vuln.Gate{AllowUnrated: f.allowUnrated, FailOnUnknown: f.failOnUnknown, FailOnKEV: f.failOnKEV, EPSS: f.epss, IncludeRepository: f.includeRepository}
 	var err error
 	if f.failOn != "" {
 		if g.FailOn, err = severity("fail-on", f.failOn); err != nil {
@@ -53,6 +58,17 @@ func (f *gateFlags) gate() (vuln.Gate, error) {
 		}
 	}
 	return g, nil
+}
+
+// checkUnrated refuses to let pass what nobody has rated where it is asked to fail.
+func checkUnrated(allowed bool, failOn string, failOnUnknown bool) error {
+	switch {
+	case allowed && failOnUnknown:
+		return usage("--fail-on-unknown fails what --allow-unrated lets pass")
+	case allowed && failOn == "":
+		return usage("--allow-unrated does nothing without --fail-on")
+	}
+	return nil
 }
 
 // severity reads a level. One that is misspelled must not be the lowest.
@@ -82,7 +98,7 @@ func parseAge(s string) (time.Duration, error) {
 
 // asks tells whether a gate judges anything.
 func asks(g vuln.Gate) bool {
-	g.IgnoreUnfixed, g.IncludeRepository = false, false
+	g.IgnoreUnfixed, g.IncludeRepository, g.AllowUnrated = false, false, false
 	return g != vuln.Gate{}
 }
 

@@ -27,7 +27,7 @@ type vulnsPrint struct {
 	gate       vuln.Gate
 }
 
-var vulnsFormats = []string{"table", "json", "jsonl", "sarif", "cyclonedx", "openvex", "markdown"}
+var vulnsFormats = []string{"table", "json", "jsonl", "sarif", "cyclonedx", "openvex", "vulns", "markdown"}
 
 func (p *vulnsPrint) add(flags *pflag.FlagSet) {
 	flags.StringVar(&p.format, "format", "table", "`FORMAT`: "+strings.Join(vulnsFormats, ", "))
@@ -81,7 +81,7 @@ func (a *app) writeReports(what string, list []*reported, failed []error, one bo
 		return a.printSummary(what, list, now)
 	}
 	var out bytes.Buffer
-	if err := formatReports(&out, what, list, failed, one, p, now); err != nil {
+	if err := a.formatReports(&out, what, list, failed, one, p, now); err != nil {
 		return err
 	}
 	for _, r := range list {
@@ -101,9 +101,9 @@ func (a *app) writeReports(what string, list []*reported, failed []error, one bo
 }
 
 // formatReports writes reports in a format that is not ours alone, or as JSON.
-func formatReports(out *bytes.Buffer, what string, list []*reported, failed []error, one bool, p vulnsPrint, now time.Time) error {
+func (a *app) formatReports(out *bytes.Buffer, what string, list []*reported, failed []error, one bool, p vulnsPrint, now time.Time) error {
 	switch p.format {
-	case "sarif", "cyclonedx", "openvex":
+	case "sarif", "cyclonedx", "openvex", "vulns":
 		if !one {
 			return usage("--format %s is of one image: name its tag or digest", p.format)
 		}
@@ -121,11 +121,21 @@ func formatReports(out *bytes.Buffer, what string, list []*reported, failed []er
 	case "jsonl":
 		return writeLines(out, list)
 	case "sarif":
-		return vuln.WriteSARIF(out, list[0].VulnerabilityReport, version())
+		left, err := vuln.WriteSARIF(out, list[0].VulnerabilityReport, version())
+		if err == nil && left.String() != "" {
+			fmt.Fprintf(a.stderr, "ghcr: warning: %s\n", left)
+		}
+		return err
 	case "cyclonedx":
 		return vuln.WriteCycloneDX(out, list[0].VulnerabilityReport, version(), now)
 	case "openvex":
 		return vuln.WriteOpenVEX(out, list[0].VulnerabilityReport, p.author, now)
+	case "vulns":
+		predicate, err := vuln.VulnsPredicate(list[0].VulnerabilityReport)
+		if err == nil {
+			_, err = fmt.Fprintf(out, "%s\n", predicate)
+		}
+		return err
 	case "markdown":
 		return writeSummary(out, what, list, failed, now)
 	}
@@ -160,7 +170,7 @@ func reportsJSON(list []*reported) []map[string]any {
 		if r.Tags != nil {
 			m["tags"] = r.Tags
 		}
-		for _, name := range []string{"sources", "suppressed", "unscanned", "warnings"} {
+		for _, name := range []string{"sources", "suppressed", "platform_scans", "unscanned", "warnings"} {
 			if m[name] == nil {
 				m[name] = []any{} // so that --json=suppressed is no error
 			}
@@ -306,8 +316,8 @@ func (a *app) printSummary(what string, list []*reported, now time.Time) error {
 		if !r.Complete() {
 			unknown++
 		}
-		if r.ScannedAt != nil {
-			scanned, scannedAt = ago(*r.ScannedAt, now), r.ScannedAt.Format(time.RFC3339)
+		if oldest, ok := r.Oldest(); ok && !oldest.ScannedAt.IsZero() {
+			scanned, scannedAt = ago(oldest.ScannedAt, now), oldest.ScannedAt.Format(time.RFC3339)
 		}
 		counts := []string{}
 		for _, s := range vuln.Severities {
