@@ -58,8 +58,10 @@ func (b *replayedBody) Read(p []byte) (int, error) {
 	}
 	switch f := e.Response.Error; {
 	case f == nil:
-		err = &endedError{e}
-		b.p.note(err)
+		if err = b.p.hold(b.ctx); err == nil {
+			err = &endedError{e}
+			b.p.note(err)
+		}
 	case f.Class == gaveUp:
 		<-b.ctx.Done()
 		err = b.ctx.Err()
