@@ -58,7 +58,11 @@ func (b *replayedBody) Read(p []byte) (int, error) {
 	}
 	switch f := e.Response.Error; {
 	case f == nil:
-		if err = b.p.hold(b.ctx); err == nil {
+		err = b.p.hold(b.ctx)
+		if err == nil && b.closed.Load() {
+			err = http.ErrBodyReadAfterClose
+		}
+		if err == nil {
 			err = &endedError{e}
 			b.p.note(err)
 		}
