@@ -1,6 +1,7 @@
 package ghcr_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -21,6 +22,7 @@ import (
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/registry"
 	"github.com/llm-dev-ops/ghcr/transfer"
+	"github.com/llm-dev-ops/ghcr/vuln"
 )
 
 // distance is how long each request is on its way, which is virtual time.
@@ -192,6 +194,16 @@ var replayed = []operation{
 	}, do: deleteV1("acme/app:v1", 6)},
 	{name: "untag where lists are late", quirks: func(q *ghcrtest.Quirks) { q.RESTStaleness = 10 * time.Second },
 		prep: func(s *scene) { withTwo(s); s.add("acme/app", "old", small); time.Sleep(time.Minute) }, do: untagOld("acme/app:old")},
+	{name: "vulnerabilities of images that share", aside: true, prep: withShared, do: func(s *scene) (any, error) {
+		var list []*vuln.VulnerabilityReport
+		for v, err := range s.client.PackageVulnerabilities(s.ctx, s.ref("acme/app"), ghcr.SweepOptions{VulnOptions: everySource}) {
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v.Report)
+		}
+		return known(list, nil)
+	}},
 	{name: "attach", prep: withSmall, do: inRepo(func(s *scene, repo *registry.Repository) (oci.Digest, error) {
 		d, err := attest.Attach(s.ctx, repo, small.Digest(), "", []attest.Content{{MediaType: "application/spdx+json", Data: []byte("{}")}}, nil)
 		return d.Digest, err
@@ -209,6 +221,20 @@ var failing = []operation{
 		do: copying("acme/app:v1", "oci:DIR/layout:v1", transfer.Options{})},
 	{name: "inventory that is refused", prep: disturbed(func(s *scene) { s.add("acme/app", "v1", partial) },
 		ghcrtest.Fault{Route: ghcrtest.RouteManifest, Ref: partial.Children[1].Digest().String(), Status: 403, Times: -1}), do: listInventory},
+}
+
+// withShared has several indexes of which each lists the same image, and something of that
+// everywhere.
+func withShared(s *scene) {
+	img := ghcrtest.NewImage("linux/amd64", ghcrtest.RandomLayer(41, 5000))
+	ghcrtest.CosignBundle(img, ghcrtest.Bundle(ghcrtest.Statement(attest.PredicateSPDX, json.RawMessage(ghcrtest.SPDX("acme/app", openssl, ghcrtest.Finding{Package: "lodash", Version: "4.17.20", PURL: "pkg:npm/lodash@4.17.20"})), img)))
+	s.repository(ghcrtest.Repository{Name: "acme/app"})
+	for i := range 4 {
+		s.add("acme/app", fmt.Sprint("v", i), ghcrtest.NewIndex(img, ghcrtest.NewImage("linux/arm64", ghcrtest.RandomLayer(uint64(42+i), 1000))))
+	}
+	s.attestAtGitHub("acme/app", ghcrtest.Bundle(trivyStatement(img, zlib)))
+	s.upload("acme/app", "", ghcrtest.TrivySARIF("acme/app", img, openssl))
+	s.advise(lodashAdvisory, lodashRecord)
 }
 
 func withMany(s *scene) {
