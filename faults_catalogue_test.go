@@ -93,7 +93,7 @@ var ordeals = map[string]ordeal{
 	"F15a":             {do: tagNames(fiveTags...)},
 	"F15a.default":     {do: tagNames(fiveTags...)},
 	"F15a.missing":     {do: manyTags},
-	"F15a.loop":        {do: tagNames("v0", "v1")},
+	"F15a.loop":        {do: endlessTags},
 	"F15a.api":         {do: inventories(nil)},
 	"F15b":             {do: tagNames(fiveTags...)},
 	"F15b.deleted":     {do: tagNames(fiveTags[:4]...)},

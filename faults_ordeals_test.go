@@ -115,6 +115,20 @@ func pullsFrom(end string, want error) func(*sandbox, func()) {
 	}
 }
 
+// endlessTags are no list.
+func endlessTags(s *sandbox, inject func()) {
+	for i := range 5 {
+		s.add("acme/app", fmt.Sprint("v", i), image(uint64(i), 1))
+	}
+	inject()
+	repo, err := s.client.Repository(s.ref("acme/app"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, err = repo.TagNames(s.t.Context())
+	s.judge(err, errTold)
+}
+
 // tagNames lists tags of an emulated package that has these.
 func tagNames(want ...string) func(*sandbox, func()) {
 	return func(s *sandbox, inject func()) {

@@ -57,7 +57,7 @@ var allowedImports = map[string][]string{
 	"attest":   {module + "/oci", "github.com/opencontainers/go-digest"},
 	"attest/keyless": {
 		module + "/attest", module + "/oci",
-		"github.com/sigstore/sigstore-go/pkg/...",
+		"github.com/sigstore/sigstore-go/pkg/...", "github.com/theupdateframework/go-tuf/v2/metadata",
 	},
 	"": {
 		module + "/attest", module + "/oci", module + "/packages", module + "/registry", module + "/retain", module + "/security",

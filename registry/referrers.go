@@ -52,14 +52,18 @@ func (r *Repository) Referrers(ctx context.Context, d oci.Digest) ([]oci.Descrip
 func (r *Repository) referrersAPI(ctx context.Context, d oci.Digest) (found []oci.Descriptor, known bool, err error) {
 	u := r.url("referrers", d.String())
 	asked := map[string]bool{}
-	for u != nil && !asked[u.String()] {
+	for u != nil {
+		if asked[u.String()] {
+			return nil, false, fmt.Errorf("list referrers %s: %w", r.target(d.String()), errCircle)
+		}
+		first := len(asked) == 0 // only this page tells whether there is such an API
 		asked[u.String()] = true
 		resp, body, err := r.read(ctx, oci.MaxManifestSize, request{
 			method: http.MethodGet, url: u, list: true,
 			header: http.Header{"Accept": {oci.MediaTypeOCIIndex}},
 			call:   transport.Call{Op: "list referrers", Target: r.target(d.String()), Scopes: r.pull()},
 		})
-		if err != nil {
+		if err != nil && first {
 			switch status(err) {
 			case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
 				return found, false, nil
@@ -68,11 +72,16 @@ func (r *Repository) referrersAPI(ctx context.Context, d oci.Digest) (found []oc
 			if errors.Is(err, oci.ErrNotFound) {
 				return found, false, nil
 			}
+		}
+		if err != nil {
 			return nil, false, err
 		}
 		index, err := oci.ParseManifest(oci.MediaTypeOCIIndex, body)
-		if err != nil {
+		if err != nil && first {
 			return nil, false, nil // a web page, or another thing that is no list
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("list referrers %s: %w", r.target(d.String()), err)
 		}
 		found = append(found, index.Manifests...)
 		if u, err = nextPage(u, resp); err != nil {

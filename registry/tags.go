@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -28,6 +29,13 @@ const tagPage = 1000
 // A page of 1000 tags of 128 characters is far below this.
 const maxTagPage = 4 << 20
 
+// emptyPages is how many pages in a row may bring nothing new, as those of a registry
+// that leaves out what the login may not see.
+const emptyPages = 100
+
+// errCircle says that a list has no end, so that what was read of it may not be all.
+var errCircle = errors.New("the pages of the list lead in a circle, so it may not be complete")
+
 // Tags yields the tags in the order in which the registry has them, which on GHCR
 // is the order in which they were made (docs/quirks.md#tag-order). Pages are
 // fetched as they are needed; each tag comes once, even if the list changes
@@ -45,27 +53,38 @@ func (r *Repository) Tags(ctx context.Context, opts TagOptions) iter.Seq2[string
 		next.RawQuery = "n=" + strconv.Itoa(tagPage)
 		seen := map[string]bool{}
 		asked := map[string]bool{}
-		for next != nil && !asked[next.String()] {
+		stale, guessed := 0, false
+		for next != nil {
+			if asked[next.String()] || stale == emptyPages {
+				yield("", fmt.Errorf("list tags %s: %w", r, errCircle))
+				return
+			}
 			asked[next.String()] = true
 			tags, following, err := r.tagPage(ctx, next)
 			if err != nil {
 				yield("", err)
 				return
 			}
-			fresh := false
+			stale++
 			for _, tag := range tags {
 				if seen[tag] {
 					continue
 				}
-				seen[tag], fresh = true, true
+				seen[tag], stale = true, 0
 				if opts.Wants(tag) && !yield(tag, nil) {
 					return
 				}
 			}
-			if !fresh {
-				return // a Link that leads in a circle
+			if guessed && stale > 0 {
+				return // no more was announced, and there is no more
 			}
 			next = following
+			if guessed = next == nil && len(tags) >= tagPage; guessed {
+				// A full page without a Link has been seen on GHCR
+				// (docs/quirks.md#tag-link-missing-at-max).
+				next = r.url("tags", "list")
+				next.RawQuery = url.Values{"n": {strconv.Itoa(tagPage)}, "last": {tags[len(tags)-1]}}.Encode()
+			}
 		}
 	}
 }
@@ -112,13 +131,6 @@ func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, ne
 	next, err = nextPage(u, resp)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list tags %s: %w", r, err)
-	}
-	if next == nil && len(page.Tags) >= tagPage {
-		// A full page without a Link has been seen on GHCR
-		// (docs/quirks.md#tag-link-missing-at-max).
-		more := *u
-		more.RawQuery = url.Values{"n": {strconv.Itoa(tagPage)}, "last": {page.Tags[len(page.Tags)-1]}}.Encode()
-		next = &more
 	}
 	return page.Tags, next, nil
 }

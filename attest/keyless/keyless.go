@@ -4,7 +4,8 @@
 // signatures, timestamps) and which of these proofs a trusted root calls for.
 //
 // [ReadRoots] reads whom to trust, [New] makes an attest.Verifier of that and of the
-// identities that may sign. It never uses the network.
+// identities that may sign. Neither uses the network; only [Fetch] does, which gets a
+// trusted root from where Sigstore publishes it.
 //
 // It is a package of its own since it brings the libraries of Sigstore with it, which
 // a program that trusts public keys does not need.

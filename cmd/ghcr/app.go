@@ -103,7 +103,7 @@ whose state is kept in DIR: no account and no network.`,
 		a.removeCommand(), a.untagCommand(), a.pruneCommand(), a.policyCommand(), a.restoreCommand(), a.visibilityCommand(),
 		a.listCommand(), a.digestCommand(), a.showCommand(), a.treeCommand(), a.checkCommand(), a.sizeCommand(), a.catCommand(),
 		a.manifestCommand(), a.blobCommand(), a.referrersCommand(),
-		a.verifyCommand(), a.attestCommand(), a.sbomCommand(), a.vulnsCommand(),
+		a.verifyCommand(), a.trustedRootCommand(), a.attestCommand(), a.sbomCommand(), a.vulnsCommand(),
 		a.authCommand(), a.limitsCommand(), a.doctorCommand(), a.apiCommand(),
 		a.serveCommand(), a.demoCommand(), a.tapeCommand(), a.versionCommand(), completionCommand(),
 	)

@@ -10,7 +10,7 @@ By certificate  --identity SUBJECT --issuer URL, each exactly, or by --identity-
                 --issuer-regexp, which must match all of it; --repo OWNER/NAME is any
                 workflow of that repository at GitHub
                 --trusted-root roots.jsonl, as gh attestation trusted-root prints it, or
-                else the one that cosign keeps; it is never fetched
+                else the newest that ghcr trusted-root or cosign has fetched
 
 --type says what must be signed: signature (the image itself, the default), spdx,
 cyclonedx, provenance, vulns, vuln, openvex, or the URI of a predicate type.

@@ -274,7 +274,7 @@ func TestExamplesRun(t *testing.T) {
 	// What cannot run here: it serves for ever, needs a network or a shell, reads a file
 	// that the image lacks, names a blob or a version that nobody has, or wants a signature
 	// (verify.txtar has those).
-	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "#1234", "--key cosign.pub", "--trusted-root"}
+	skip := []string{"serve", "registry.example.com", "os-release", "e3b0c442", "source <(", "auth login <", "docker login", "#1234", "--key cosign.pub", "--trusted-root", "ghcr trusted-root"}
 	ran := 0
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {

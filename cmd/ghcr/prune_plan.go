@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -296,6 +297,9 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 		if strings.ContainsAny(owner, "*?") || owner == "" {
 			return nil, false, usage("prune %s: an owner is needed, without * and ?", s)
 		}
+		if _, err := client.ParseRef(owner + "/x"); err != nil {
+			return nil, false, usage("prune %s: %q is no owner", s, owner)
+		}
 		choice.Packages = append(choice.Packages, not+owner+"/"+name)
 		owners[owner] = owners[owner] || not == ""
 	}
@@ -318,6 +322,12 @@ func (a *app) pruneTargets(ctx context.Context, given []string, policy *retain.P
 			if !names[name] && choice.Covers(name) && covers(name) {
 				names[name], wide = true, true
 			}
+		}
+	}
+	for _, pattern := range choice.Packages {
+		one := retain.Policy{Packages: []string{pattern}}
+		if !strings.HasPrefix(pattern, "!") && !slices.ContainsFunc(slices.Collect(maps.Keys(names)), one.Covers) && !a.flags.quiet {
+			fmt.Fprintf(a.stderr, "ghcr: note: no package is %s\n", pattern)
 		}
 	}
 	for name, is := range names {

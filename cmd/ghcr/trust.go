@@ -38,7 +38,7 @@ func (f *trustFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.issuer, "issuer", "", "`URL` of who vouches for the identity (default GitHub Actions for https://github.com/…)")
 	flags.StringVar(&f.issuerRegexp, "issuer-regexp", "", "who vouches for the identity matches this `RE` whole")
 	flags.StringVar(&f.repo, "repo", "", "certificate for any workflow of this `OWNER/NAME` at GitHub")
-	flags.StringVar(&f.roots, "trusted-root", "", "`FILE` of trusted roots, for certificates (env GHCR_TRUSTED_ROOT; default: the one cosign keeps)")
+	flags.StringVar(&f.roots, "trusted-root", "", "`FILE` of trusted roots, for certificates (env GHCR_TRUSTED_ROOT; default: the newest that ghcr trusted-root or cosign fetched)")
 }
 
 // stray is a flag that does nothing without another one; empty if there is none.
@@ -127,7 +127,7 @@ func (f *trustFlags) signer() (keyless.Identity, error) {
 	return i, nil
 }
 
-// readRoots reads the trusted roots that are named, or else those that cosign keeps.
+// readRoots reads the trusted roots that are named, or else those that were fetched.
 func (f *trustFlags) readRoots(a *app) (*keyless.Roots, error) {
 	file := cmp.Or(f.roots, a.getenv("GHCR_TRUSTED_ROOT"))
 	if file == "" {
@@ -148,27 +148,33 @@ func (f *trustFlags) readRoots(a *app) (*keyless.Roots, error) {
 	return roots, nil
 }
 
-// cachedRoot is where cosign, or another client of Sigstore, keeps the newest trusted
-// root. It is said how old it is, for it does not say so itself.
+// cachedRoot is the newest trusted root that was fetched by this command, by cosign or
+// by another client of Sigstore. It is said how old it is, for it does not say so itself.
 func (a *app) cachedRoot() (string, error) {
 	dir := a.getenv("TUF_ROOT")
 	if home := a.getenv("HOME"); dir == "" && home != "" {
 		dir = filepath.Join(home, ".sigstore", "root")
 	}
-	file, newest := "", time.Time{}
-	for _, pattern := range []string{"targets/trusted_root.json", "*/targets/trusted_root.json"} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
+	var names []string
+	if cache := a.cacheDir(); cache != "" {
+		names = append(names, filepath.Join(cache, keptRoot))
+	}
+	if dir != "" {
+		names = append(names, filepath.Join(dir, "targets", "trusted_root.json"))
+		found, err := filepath.Glob(filepath.Join(dir, "*", "targets", "trusted_root.json"))
 		if err != nil {
 			return "", err
 		}
-		for _, name := range found {
-			if info, err := os.Stat(name); err == nil && info.ModTime().After(newest) {
-				file, newest = name, info.ModTime()
-			}
+		names = append(names, found...)
+	}
+	file, newest := "", time.Time{}
+	for _, name := range names {
+		if info, err := os.Stat(name); err == nil && info.ModTime().After(newest) {
+			file, newest = name, info.ModTime()
 		}
 	}
-	if dir == "" || file == "" {
-		return "", usage("certificates need trusted roots, and none are kept here: gh attestation trusted-root > roots.jsonl, then --trusted-root roots.jsonl")
+	if file == "" {
+		return "", usage("certificates need trusted roots, and none are kept here: ghcr trusted-root fetches Sigstore's; for private repositories gh attestation trusted-root > roots.jsonl, then --trusted-root roots.jsonl")
 	}
 	if !a.flags.quiet {
 		fmt.Fprintf(a.stderr, "ghcr: note: trusted root is %s, fetched %s\n", file, ago(newest, time.Now()))

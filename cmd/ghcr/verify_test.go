@@ -110,7 +110,7 @@ func TestVerifyAsksGitHubLast(t *testing.T) {
 	}
 }
 
-// TestCachedRoot: the newest of those that clients of Sigstore keep.
+// TestCachedRoot: the newest of those that this command and clients of Sigstore keep.
 func TestCachedRoot(t *testing.T) {
 	home := t.TempDir()
 	a := &app{stderr: &strings.Builder{}, getenv: func(name string) string { return map[string]string{"HOME": home}[name] }}
@@ -118,14 +118,27 @@ func TestCachedRoot(t *testing.T) {
 		t.Errorf("without one: %v", err)
 	}
 	fetched := time.Now().Add(-time.Hour)
-	for _, dir := range []string{"targets", "tuf-repo-cdn.sigstore.dev/targets"} {
-		name := filepath.Join(home, ".sigstore", "root", dir, "trusted_root.json")
+	newest := func(name string) {
+		t.Helper()
 		fetched = fetched.Add(time.Minute)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("{}"), 0o644), os.Chtimes(name, fetched, fetched)); err != nil {
+		if err := os.Chtimes(name, fetched, fetched); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := a.cachedRoot(); err != nil || got != name {
 			t.Errorf("got %s, %v, want %s", got, err, name)
 		}
+	}
+	for _, dir := range []string{"targets", "tuf-repo-cdn.sigstore.dev/targets"} {
+		name := filepath.Join(home, ".sigstore", "root", dir, "trusted_root.json")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("{}"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		newest(name)
+	}
+	for range 2 {
+		if err := keepRoot(a.cacheDir(), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		newest(filepath.Join(a.cacheDir(), keptRoot))
 	}
 }
