@@ -88,6 +88,7 @@ type Client struct {
 	memory    *transfer.Memory
 	manifests *manifestCache
 	documents *documentCache
+	fetching  fetching
 	absence   *absence
 	journal   *registry.Journal
 

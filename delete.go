@@ -338,16 +338,19 @@ func whyKept(k oci.Kept) string {
 const defaultWait = 30 * time.Second
 
 // patiently calls try, with growing pauses, until it is settled, fails, or the wait
-// is over. That it did not settle is no error.
+// is over. That it did not settle is no error. The wait is that of the pauses alone, so
+// that how often is tried does not depend on how fast the answers come: a recording
+// could not be replayed otherwise.
 func (s *subject) patiently(ctx context.Context, wait time.Duration, try func() (settled bool, err error)) error {
-	deadline := time.Now().Add(wait)
 	for pause := time.Second; ; pause = min(2*pause, 8*time.Second) {
 		settled, err := try()
-		if err != nil || settled || !time.Now().Before(deadline) {
+		if err != nil || settled || wait <= 0 {
 			return err
 		}
+		pause = min(pause, wait)
+		wait -= pause
 		select {
-		case <-time.After(min(pause, time.Until(deadline))):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -27,6 +28,42 @@ type documentCache struct {
 	bytes   int64 // in memory
 	written int64 // to the directory since it was last measured
 	swept   bool
+}
+
+// fetching has what never changes fetched by one at a time, and others find it kept: so
+// how often it is fetched does not depend on how many want it at once.
+type fetching struct {
+	mu   sync.Mutex
+	keys map[string]chan struct{}
+}
+
+// begin waits until nobody fetches what has this key. The caller then does, unless it is
+// kept by now, and calls done.
+func (f *fetching) begin(ctx context.Context, key string) (done func(), err error) {
+	for {
+		f.mu.Lock()
+		other, busy := f.keys[key]
+		if !busy {
+			mine := make(chan struct{})
+			if f.keys == nil {
+				f.keys = map[string]chan struct{}{}
+			}
+			f.keys[key] = mine
+			f.mu.Unlock()
+			return func() {
+				f.mu.Lock()
+				delete(f.keys, key)
+				f.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		f.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // Bounds of what is kept, in bytes: of one document, in memory, and on disk.

@@ -188,6 +188,14 @@ func (s *subject) manifest(ctx context.Context, d oci.Digest) (*oci.Manifest, er
 	if m := s.client.manifests.get(d); m != nil {
 		return m, nil
 	}
+	done, err := s.client.fetching.begin(ctx, "manifest "+d.String())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if m := s.client.manifests.get(d); m != nil {
+		return m, nil
+	}
 	m, err := s.repo.Manifest(ctx, d.String())
 	if err != nil {
 		return nil, err

@@ -423,12 +423,18 @@ func (s *scene) mustAPI(do func(*packages.Client) error) {
 // endedPush leaves the upload of a layer half done, in the journal of the next client.
 func endedPush(s *scene) {
 	laid(small)(s)
+	repo, err := s.client.Repository(s.ref("acme/app"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
 	s.server.Inject(ghcrtest.Fault{Route: ghcrtest.RouteUploadCommit, RequestBytes: 3000},
 		ghcrtest.Fault{Route: ghcrtest.RouteUploadStatus, Do: func(*ghcrtest.Server) { cancel() }, Delay: time.Minute})
-	s.ctx = ctx
-	if _, err := copying("PATH", "acme/app:v1", transfer.Options{Jobs: 1})(s); err == nil {
+	layer := ghcrtest.RandomLayer(1, 5000)
+	if _, err := repo.PutBlob(ctx, small.Manifest.Layers[0], nil, func(_ context.Context, offset int64) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(layer[offset:])), nil
+	}); err == nil {
 		s.t.Fatal("the push was not ended")
 	}
 }

@@ -151,6 +151,7 @@ type examination struct {
 	// unlinked is why it is not known which repository the image is of; nil where that
 	// is known, or nothing names one.
 	unlinked error
+	turn     turn // at the packages source
 }
 
 func (c *Client) examine(ctx context.Context, ref oci.ImageRef, opts VulnOptions) (*examination, error) {

@@ -160,6 +160,11 @@ func (s *keptSource) Blob(ctx context.Context, d oci.Descriptor, offset, length 
 		return s.repo.Blob(ctx, d, offset, length)
 	}
 	key := "blob " + d.Digest.String()
+	done, err := s.client.fetching.begin(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	if kept, ok := s.client.documents.Get(key); ok && int64(len(kept)) == d.Size && d.Digest.Algorithm().FromBytes(kept) == d.Digest {
 		return io.NopCloser(bytes.NewReader(kept)), nil
 	}

@@ -44,7 +44,7 @@ func (e *examination) sources(t vuln.Target) []vuln.Source {
 			list = append(list, make())
 		}
 	}
-	add(vuln.SourcePackagesAPI, true, func() vuln.Source { return &packagesSource{l.client, owner, name} })
+	add(vuln.SourcePackagesAPI, true, func() vuln.Source { return &packagesSource{l.client, owner, name, e.turn} })
 	add(vuln.SourceAttestation, false, func() vuln.Source { return &attachedDocuments{e.attached, l.opts.Verification} })
 	add(vuln.SourceGitHubAttestation, true, func() vuln.Source { return l.github.Attestations(owner, l.opts.Verification) })
 	add(vuln.SourceCodeScanning, true, func() vuln.Source { return e.linked(t, l.github.CodeScanning()) })

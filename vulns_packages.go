@@ -77,6 +77,29 @@ func (a *absence) path(key string) string {
 type packagesSource struct {
 	client      *Client
 	owner, name string
+	turn        turn
+}
+
+// turn is whose turn it is to find out whether the endpoint is there: of the reports of a
+// sweep, which are made side by side, the first one's. If it were that of whichever comes
+// first, the question would be about another version each time, and a recording of it
+// could not be replayed. The zero value is for a report alone.
+type turn struct {
+	ahead <-chan struct{} // closed when the first one has asked; nil for that one
+	asked func()          // called by the first one; nil for the others
+}
+
+// wait returns when the first one has asked.
+func (t turn) wait(ctx context.Context) error {
+	if t.ahead == nil {
+		return nil
+	}
+	select {
+	case <-t.ahead:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Name implements [vuln.Source].
@@ -86,8 +109,14 @@ func (*packagesSource) Name() vuln.SourceName { return vuln.SourcePackagesAPI }
 func (s *packagesSource) Fetch(ctx context.Context, t vuln.Target) (*vuln.SourceReport, error) {
 	key := s.client.packages.Host() + " " + strings.ToLower(s.owner)
 	absence := s.client.absence
+	if s.turn.asked != nil {
+		defer s.turn.asked()
+	}
 	absent, present := absence.known(key)
 	if !absent && !present {
+		if err := s.turn.wait(ctx); err != nil {
+			return nil, err
+		}
 		// Of many that want to know, one asks.
 		select {
 		case absence.asking <- struct{}{}:

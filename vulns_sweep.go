@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
@@ -170,14 +171,24 @@ func (sw *sweep) reports(ctx context.Context, yield func(ScannedVersion, error) 
 		err    error
 	}
 	results := make([]chan result, len(sw.versions))
+	asked := make(chan struct{})
+	first := turn{asked: sync.OnceFunc(func() { close(asked) })}
 	begin := func(i int) {
 		if i >= len(results) {
 			return
 		}
-		results[i] = make(chan result, 1)
+		at := turn{ahead: asked}
+		if i == 0 {
+			at = first
+		}
+		done := make(chan result, 1)
+		results[i] = done
 		go func() {
-			report, err := sw.report(ctx, sw.versions[i])
-			results[i] <- result{report, err}
+			report, err := sw.report(ctx, sw.versions[i], at)
+			if i == 0 {
+				first.asked() // it may not have come to it
+			}
+			done <- result{report, err}
 		}()
 	}
 	for i := range reportsAhead {
@@ -205,8 +216,8 @@ func (sw *sweep) reports(ctx context.Context, yield func(ScannedVersion, error) 
 	}
 }
 
-func (sw *sweep) report(ctx context.Context, v *Version) (*vuln.VulnerabilityReport, error) {
-	e := &examination{look: sw.look, attached: &sw.attached}
+func (sw *sweep) report(ctx context.Context, v *Version, at turn) (*vuln.VulnerabilityReport, error) {
+	e := &examination{look: sw.look, attached: &sw.attached, turn: at}
 	ref := sw.subject.image.With(oci.Reference{Digest: v.Digest()})
 	if names := v.Node.Names(); len(names) > 0 {
 		ref.Reference.Tag = names[0]

@@ -117,16 +117,14 @@ type logins struct {
 	others   map[string][]*item // requests, by all that they are but their login
 	refusals map[string][]*item
 	tokens   map[string][]*item
-	met      map[string]bool // of the keys of the two, those that were asked for
+	met      map[string]bool // by where and as whom, what was asked for of the two
 }
 
 func newLogins() logins {
 	return logins{others: map[string][]*item{}, refusals: map[string][]*item{}, tokens: map[string][]*item{}, met: map[string]bool{}}
 }
 
-func (r *Request) refusalKey() string {
-	return r.Method + " " + r.Scheme + "://" + r.Host + " " + r.login()
-}
+func (r *Request) refusalKey() string { return r.Scheme + "://" + r.Host + " " + r.login() }
 
 func (r *Request) tokenKey() string { return r.Scheme + "://" + r.Host + r.Path + " " + r.login() }
 
@@ -168,16 +166,35 @@ func (g *logins) again(r *Request) *item {
 	return nil
 }
 
-// refusal finds one for a request that was recorded with another login.
+// refusal finds one for a request that was recorded with another login, or was refused
+// with this one: that of a request that is most like it.
 func (g *logins) refusal(r *Request) *item {
-	if !slices.ContainsFunc(g.others[r.keyWithout("auth")], func(it *item) bool { return it.Request.login() != r.login() }) {
+	if !slices.ContainsFunc(g.others[r.keyWithout("auth")], func(it *item) bool {
+		return it.Request.login() != r.login() || isRefusal(it.Response.Status)
+	}) {
 		return nil
 	}
 	var found *item
+	best := -1
 	for _, it := range g.refusals[r.refusalKey()] {
-		if found == nil || sameRepository(&it.Request, r) && !sameRepository(&found.Request, r) {
-			found = it
+		likeness := 0
+		switch {
+		case it.Request.Method == r.Method:
+			likeness += 2
+		case it.Request.Method == http.MethodHead && it.Response.Status != http.StatusUnauthorized:
+			continue // it has no body to say why in
 		}
+		if sameRepository(&it.Request, r) {
+			likeness++
+		}
+		if likeness > best {
+			found, best = it, likeness
+		}
+	}
+	if found != nil && r.Method == http.MethodHead && found.Request.Method != http.MethodHead {
+		bare := *found.Interaction
+		bare.Response.Body = Body{Mode: BodyEmpty}
+		found = &item{Interaction: &bare, place: found.place, used: true}
 	}
 	return found
 }

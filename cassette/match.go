@@ -3,6 +3,7 @@ package cassette
 import (
 	"cmp"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,6 +142,9 @@ func (e *edge) add(it *item) {
 		}
 		q.items = append(q.items, it)
 		q.byEpoch[it.Epoch] = append(q.byEpoch[it.Epoch], it)
+		if at, known := slices.BinarySearch(q.epochs, it.Epoch); !known {
+			q.epochs = slices.Insert(q.epochs, at, it.Epoch)
+		}
 	}
 	e.unread++
 }
@@ -159,6 +163,7 @@ func (r *Request) queues() []string {
 type queue struct {
 	items   []*item
 	byEpoch map[int][]*item
+	epochs  []int // in order, without those that are used up and were come by
 	last    *item
 }
 
@@ -169,12 +174,18 @@ func firstUnused(list []*item) []*item {
 	return list
 }
 
-// peek returns the answer to give next.
+// peek returns the answer to give next: that of this epoch, or else of the last one
+// before it, or else the first that is left.
 func (q *queue) peek(epoch int, order Order) *item {
 	if order != OrderNone {
-		q.byEpoch[epoch] = firstUnused(q.byEpoch[epoch])
-		if list := q.byEpoch[epoch]; len(list) > 0 {
-			return list[0]
+		at, _ := slices.BinarySearch(q.epochs, epoch+1)
+		for at--; at >= 0; at-- {
+			list := firstUnused(q.byEpoch[q.epochs[at]])
+			q.byEpoch[q.epochs[at]] = list
+			if len(list) > 0 {
+				return list[0]
+			}
+			q.epochs = slices.Delete(q.epochs, at, at+1)
 		}
 	}
 	q.items = firstUnused(q.items)
@@ -248,15 +259,33 @@ func (x *index) take(e *edge, l *live) *item {
 	return found
 }
 
+// gaveUp tells whether the program did not wait for the answer. Mostly that is because
+// something else failed, and whether the request went out before is chance.
+func (i *Interaction) gaveUp() bool {
+	return i.Response.Status == 0 && i.Response.Error != nil && i.Response.Error.Class == gaveUp
+}
+
 // unused returns what no request asked for.
 func (x *index) unused() []*Interaction {
 	var list []*Interaction
 	for _, it := range x.items {
-		if !it.used && (x.order == OrderStrict || !x.logins.excused(it) && !it.reads.excused()) {
+		if !it.used && (x.order == OrderStrict || !it.gaveUp() && !x.logins.excused(it) && !it.reads.excused() && !x.looked(it)) {
 			list = append(list, it.Interaction)
 		}
 	}
 	return list
+}
+
+// looked tells whether an answer need not have been asked for, since it is of a look at
+// what changes, and there were others: how often a program looks goes by the clock, such
+// as once a minute while it deletes, and a replay takes less time.
+func (x *index) looked(it *item) bool {
+	r := &it.Request
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || it.reads != nil {
+		return false
+	}
+	e := x.plain.edges[r.key()]
+	return e != nil && slices.ContainsFunc(r.queues(), func(key string) bool { return e.full[key] != nil && e.full[key].last != nil })
 }
 
 // fields are what must be equal for an answer to be given, as they are shown. The

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // names knows what stands for what servers make up anew each time: upload
@@ -179,7 +180,7 @@ func (n *names) queryOf(query url.Values, brought bool) string {
 }
 
 func (n *names) isSigned(key, v string, learn bool) bool {
-	if learn && len(v) >= 16 {
+	if _, err := time.Parse(time.RFC3339, v); learn && len(v) >= 16 && err != nil { // until when it is good is no secret
 		n.secrets.add(v)
 	}
 	n.mu.Lock()
@@ -336,6 +337,25 @@ func (n *names) location(base *url.URL, value string, up *upload) (text string, 
 		text += "?" + query
 	}
 	return text, brought, strings.Contains(query, signedPlaceholder)
+}
+
+// urlInText finds the URLs in JSON, where an & may be escaped.
+var urlInText = regexp.MustCompile(`https?://(?:[^\s"'<>\\{}]|\\u0026)+`)
+
+// text takes the signatures out of the URLs that a text brings, as GitHub's lists of
+// attestations do, and whatever else is secret.
+func (n *names) text(base *url.URL, body []byte) (text string, isSigned bool) {
+	text = urlInText.ReplaceAllStringFunc(string(body), func(found string) string {
+		plain := strings.ReplaceAll(found, `\u0026`, "&")
+		u, err := url.Parse(plain)
+		if err != nil || !slices.ContainsFunc(signatures, u.Query().Has) {
+			return found
+		}
+		isSigned = true
+		text, _, _ := n.location(base, plain, nil)
+		return text
+	})
+	return n.secrets.redact(text), isSigned
 }
 
 // tokenUse is what a token is for, in the words of the request for it.

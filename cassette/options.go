@@ -40,9 +40,10 @@ var modes = []Mode{ModeReplay, ModeRecord, ModeOnce, ModeAppend, ModeDrift, Mode
 type Order int
 
 // The orders. Requests that differ may come in any order, except with
-// [OrderStrict], and only that holds a program to the steps of its login and to the
-// pieces in which it reads a blob: the others give refusals and tokens as often as
-// they are asked for, and a blob in any pieces, but no more of it than was read.
+// [OrderStrict], and only that holds a program to what depends on chance and time: the
+// steps of its login, the pieces in which it reads a blob, and how often it looks. The
+// others give refusals and tokens as often as they are asked for, and a blob in any
+// pieces, but no more of it than was read; and of equal reads some may be left out.
 const (
 	// OrderPerKey gives the answers to equal requests in the order in which they were
 	// recorded, and takes requests of one upload session in their order. It holds
@@ -79,7 +80,9 @@ type Options struct {
 	// Latency is how much of the recorded time a replay takes: zero answers at once, 1
 	// as slowly as it was. Waits end with the request's context. Recording never waits.
 	Latency float64
-	// AllowUnused has [Cassette.Close] not report what was not asked for.
+	// AllowUnused has [Cassette.Close] not report what was not asked for. Set it for a
+	// program that fails while it does several things at once: how far the others have got
+	// by then is chance.
 	AllowUnused bool
 	// AllowWrongDigests records and replays answers that are not what their digest
 	// says, as broken servers give.

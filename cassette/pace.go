@@ -58,8 +58,14 @@ func (b *replayedBody) Read(p []byte) (int, error) {
 	}
 	switch f := e.Response.Error; {
 	case f == nil:
-		err = &endedError{e}
-		b.p.note(err)
+		err = b.p.hold(b.ctx)
+		if err == nil && b.closed.Load() {
+			err = http.ErrBodyReadAfterClose
+		}
+		if err == nil {
+			err = &endedError{e}
+			b.p.note(err)
+		}
 	case f.Class == gaveUp:
 		<-b.ctx.Done()
 		err = b.ctx.Err()

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -263,6 +264,15 @@ func (x *exchange) complete(cause error) error {
 				return redactedPlaceholder
 			}
 			e.Captures = append(e.Captures, captures...)
+			return text
+		}
+	}
+	if x.route.role != roleToken && x.body.text && utf8.Valid(x.body.buf) {
+		rewrite = func(body []byte) string {
+			text, isSigned := x.r.names.text(x.req.URL, body)
+			if isSigned {
+				e.Captures = append(e.Captures, Capture{Var: "signed", In: "body"})
+			}
 			return text
 		}
 	}

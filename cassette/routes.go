@@ -35,7 +35,7 @@ const (
 // route is what a URL is for.
 type route struct {
 	role, name string
-	repo       string
+	repo       string // of the API, a package without its owner
 	ref        string // tag, digest or upload session
 }
 
@@ -49,17 +49,27 @@ func routeOf(u *url.URL) route {
 	if rest, ok := strings.CutPrefix(p, "/v2/"); ok || p == "/v2" {
 		return registryRoute(rest)
 	}
-	if d := oci.Digest(path.Base(p)); strings.Contains(string(d), ":") && d.Validate() == nil {
+	// GitHub lists what attests a digest under an address that ends with it.
+	if d := oci.Digest(path.Base(p)); strings.Contains(string(d), ":") && d.Validate() == nil && path.Base(path.Dir(p)) != "attestations" {
 		return route{role: roleCDN, name: routeSigned, ref: string(d)}
 	}
 	for _, prefix := range []string{"/api/v3/", "/"} {
 		rest, ok := strings.CutPrefix(p, prefix)
 		first, _, _ := strings.Cut(rest, "/")
 		if ok && (first == "orgs" || first == "users" || first == "user" || first == "rate_limit" || first == "repos") {
-			return route{role: roleAPI, name: routeNone}
+			return route{role: roleAPI, name: routeNone, repo: packageIn(u)}
 		}
 	}
 	return route{role: roleOther, name: routeNone}
+}
+
+// packageIn returns the name of the package that an address of the Packages API is of.
+// The slashes in it are escaped there.
+func packageIn(u *url.URL) string {
+	_, rest, _ := strings.Cut(u.EscapedPath(), "/packages/container/")
+	name, _, _ := strings.Cut(rest, "/")
+	name, _ = url.PathUnescape(name)
+	return name
 }
 
 // isTokenService goes by the names that token services have, and by the scope that
@@ -112,21 +122,22 @@ func isSafe(method string) bool {
 // dependsOn names what the answer to a request depends on, as touches does for
 // what a request changes. Counting the writes to that and no more makes the count
 // the same however many other things go on at once.
-func dependsOn(r *route, query url.Values) string {
+func dependsOn(r *route, query url.Values) []string {
+	_, name, _ := strings.Cut(r.repo, "/")
 	switch r.name {
 	case routeBlob:
-		return "blob " + r.repo + " " + r.ref
+		return []string{"blob " + r.repo + " " + r.ref}
 	case routeStart:
-		return "blob " + r.repo + " " + query.Get("mount") + query.Get("digest")
+		return []string{"blob " + r.repo + " " + query.Get("mount") + query.Get("digest")}
 	case routeManifest:
-		return "manifest " + r.repo + " " + r.ref
+		return []string{"manifest " + r.repo + " " + r.ref, "package " + name}
 	case routeTags, routeReferrers:
-		return "manifests " + r.repo
+		return []string{"manifests " + r.repo, "package " + name}
 	}
 	if r.role == roleAPI {
-		return roleAPI
+		return []string{roleAPI}
 	}
-	return ""
+	return nil
 }
 
 // epochs counts the writes that were answered, by what they touch.
@@ -137,10 +148,13 @@ type epochs struct {
 
 func newEpochs() *epochs { return &epochs{count: map[string]int{}} }
 
-func (e *epochs) of(what string) int {
+func (e *epochs) of(what []string) (n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.count[what]
+	for _, one := range what {
+		n += e.count[one]
+	}
+	return n
 }
 
 func (e *epochs) add(touched []string) {
@@ -174,7 +188,8 @@ func touches(r *route, method string, query url.Values, status int, body oci.Dig
 		return list
 	}
 	if r.role == roleAPI {
-		return []string{roleAPI}
+		// What it deletes or restores, the registry has no more or again.
+		return []string{roleAPI, "package " + r.repo}
 	}
 	return nil
 }

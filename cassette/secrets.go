@@ -210,6 +210,9 @@ func literal(value string) rule {
 	}}
 }
 
+// signatures are parameters that make a URL a permission.
+var signatures = []string{"sig", "hmac", "Signature", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "X-Goog-Signature"}
+
 // shapes are what credentials look like.
 var shapes = sync.OnceValue(func() *matcher {
 	m := &matcher{rules: map[uint32][]rule{}}
@@ -241,7 +244,7 @@ var shapes = sync.OnceValue(func() *matcher {
 	for _, header := range []string{`{"alg`, `{"typ`, `{"kid`, `{"cty`, `{"x5`, `{"jwk`, `{"enc`} {
 		shaped("a JSON web token", base64.RawURLEncoding.EncodeToString([]byte(header))[:len(header)*8/6], `[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}`)
 	}
-	for _, name := range []string{"sig", "hmac", "Signature", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-Credential", "X-Goog-Signature"} {
+	for _, name := range signatures {
 		shaped("the signature of a URL", name+"=", `[A-Za-z0-9%+/_=-]{16,}`)
 		shaped("the signature of a URL", name+"%3D", `[A-Za-z0-9%+/_=-]{16,}`)
 	}

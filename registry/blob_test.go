@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
+
+	"github.com/llm-dev-ops/ghcr/registry"
 )
 
 // closing is a body that is cut off after some bytes and tells of its Close.
@@ -80,5 +82,32 @@ func TestCloseWhileABlobIsOpenedAgain(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestChunkIsReadUntilItsAnswer: a registry may answer before it has read a chunk. What
+// still reads it then does not get the next one, which takes its place in memory.
+func TestChunkIsReadUntilItsAnswer(t *testing.T) {
+	data := append(bytes.Repeat([]byte("a"), registry.DefaultChunkSize), "b"...)
+	var late io.Reader
+	repo := repositoryOn(t, network(func(r *http.Request) (*http.Response, error) {
+		resp := &http.Response{StatusCode: http.StatusAccepted, Header: http.Header{}, Body: http.NoBody, Request: r}
+		switch r.Method {
+		case http.MethodPost:
+			resp.Header.Set("Location", "/v2/acme/app/blobs/uploads/1")
+		case http.MethodPatch:
+			if late != nil {
+				if n, err := late.Read(make([]byte, 10)); n > 0 || !errors.Is(err, fs.ErrClosed) {
+					t.Errorf("%d bytes of the first chunk were read after its answer: %v", n, err)
+				}
+			}
+			late = r.Body
+		case http.MethodPut:
+			resp.StatusCode = http.StatusCreated
+		}
+		return resp, nil
+	}))
+	if _, err := repo.PutStream(t.Context(), "application/octet-stream", bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
 	}
 }

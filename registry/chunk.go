@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -281,9 +280,15 @@ func (u *upload) sendBuffer(ctx context.Context, base int64, data []byte) error 
 	for sent := int64(0); sent < int64(len(data)); {
 		size := min(u.repo.host.chunkSize(), int64(len(data))-sent)
 		part := data[sent : sent+size]
+		var bodies []io.Closer
 		next, err := u.patch(ctx, base+sent, size, func(context.Context) (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(part)), nil
+			body := &lentBody{rest: part}
+			bodies = append(bodies, body)
+			return body, nil
 		})
+		for _, body := range bodies {
+			body.Close()
+		}
 		if err != nil {
 			if next, err = u.recover(ctx, base+sent, err, &failed); err != nil {
 				return err
@@ -294,6 +299,36 @@ func (u *upload) sendBuffer(ctx context.Context, base int64, data []byte) error 
 		}
 		sent = next - base
 	}
+	return nil
+}
+
+// lentBody reads from memory that is to be used again. A registry may answer before it
+// has read a chunk, and then net/http goes on reading it: once it is closed, nothing is
+// read of it any more, not even by who is doing so.
+type lentBody struct {
+	mu     sync.Mutex
+	rest   []byte
+	closed bool
+}
+
+func (b *lentBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return 0, errBlobClosed
+	case len(b.rest) == 0:
+		return 0, io.EOF
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+func (b *lentBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
 	return nil
 }
 

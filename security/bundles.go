@@ -64,27 +64,28 @@ func (f *fetch) bundle(ctx context.Context, owner string, d oci.Digest, a vuln.A
 	case a.BundleURL == "":
 		return nil, errors.New("GitHub lists an attestation and says neither what it is nor where")
 	}
+	if !alone {
+		return f.download(ctx, a, d)
+	}
 	key := "attestation " + d.String() + " " + bundleID(a, d, 0)
-	if alone {
-		if kept, ok := f.client.opts.Store.Get(key); ok {
-			return kept, nil
-		}
+	if kept, ok := f.client.opts.Store.Get(key); ok {
+		return kept, nil
 	}
-	content, err := f.download(ctx, a, d)
-	if gone(err) && alone {
-		// The address is good for a short time, and this list may be old.
-		a, err = f.relist(ctx, owner, d, a, err)
+	// Several images may share what it is about.
+	return f.bundles.get(ctx, key, func() ([]byte, error) {
+		content, err := f.download(ctx, a, d)
+		if gone(err) {
+			// The address is good for a short time, and this list may be old.
+			a, err = f.relist(ctx, owner, d, a, err)
+			if err == nil {
+				content, err = f.download(ctx, a, d)
+			}
+		}
 		if err == nil {
-			content, err = f.download(ctx, a, d)
+			f.client.opts.Store.Put(key, content)
 		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if alone {
-		f.client.opts.Store.Put(key, content)
-	}
-	return content, nil
+		return content, err
+	})
 }
 
 func (f *fetch) download(ctx context.Context, a vuln.Attestation, d oci.Digest) ([]byte, error) {

@@ -83,6 +83,7 @@ type Look struct {
 	scanning     memo[scanning]
 	dependabot   memo[alerts]
 	advisories   memo[[]byte]
+	bundles      memo[[]byte]
 }
 
 // Look begins to look.

@@ -4,8 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"net"
-	"net/http"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/llm-dev-ops/ghcr/ghcrtest"
 )
@@ -91,58 +89,52 @@ func (b *bench) digest(want, name string, args ...string) {
 	}
 }
 
-// start runs a server until the test ends.
-func (b *bench) start(cmd *exec.Cmd) {
+// start runs a server until the test ends, and returns its host and port, of which it
+// tells when it listens. It chooses the port itself: one that is found free before may be
+// taken by then.
+func (b *bench) start(cmd *exec.Cmd) string {
 	b.t.Helper()
-	if err := cmd.Start(); err != nil {
+	told, write, err := os.Pipe()
+	if err != nil {
 		b.t.Fatal(err)
 	}
+	cmd.Stdout, cmd.Stderr = write, write
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	read := make(chan struct{})
 	b.t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
+		<-read
+		told.Close()
 	})
+	var before []string
+	lines := bufio.NewScanner(told)
+	for lines.Scan() {
+		before = append(before, lines.Text())
+		if m := port.FindStringSubmatch(lines.Text()); m != nil {
+			go func() {
+				defer close(read)
+				io.Copy(io.Discard, told)
+			}()
+			return "127.0.0.1:" + m[1]
+		}
+	}
+	close(read)
+	b.t.Fatalf("%s ended before it listened: %v\n%s", cmd, lines.Err(), strings.Join(before, "\n"))
+	return ""
 }
 
-var address = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+// port is what is told of it by "ghcr serve", the CNCF registry, and that of crane.
+var port = regexp.MustCompile(`(?:127\.0\.0\.1:|serving on port )(\d+)`)
 
 // serve starts the emulator and returns its host and port.
 func (b *bench) serve(args ...string) string {
 	b.t.Helper()
-	cmd := b.command("ghcr", append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.start(cmd)
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		b.t.Fatalf("ghcr serve: %v", err)
-	}
-	return address.FindString(line)
-}
-
-// freePort returns an address on which nobody listens.
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// wait waits until a registry answers.
-func wait(t *testing.T, host string) {
-	t.Helper()
-	for range 100 {
-		resp, err := http.Get("http://" + host + "/v2/")
-		if err == nil {
-			resp.Body.Close()
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatalf("nothing answers at %s", host)
+	return b.start(b.command("ghcr", append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...))
 }
 
 // layout writes an image for two platforms as an OCI layout named "build".

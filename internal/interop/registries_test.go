@@ -9,23 +9,17 @@ import (
 // distribution starts the CNCF registry and returns its host and port.
 func (b *bench) distribution() string {
 	b.t.Helper()
-	host := freePort(b.t)
-	config := "version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: " + filepath.Join(b.dir, "registry") + "}\n  delete: {enabled: true}\nhttp: {addr: " + host + "}\n"
+	config := "version: 0.1\nlog: {level: info}\nstorage:\n  filesystem: {rootdirectory: " + filepath.Join(b.dir, "registry") + "}\n  delete: {enabled: true}\nhttp: {addr: 127.0.0.1:0}\n"
 	if err := os.WriteFile(filepath.Join(b.dir, "registry.yml"), []byte(config), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
-	b.start(b.command("registry", "serve", "registry.yml"))
-	wait(b.t, host)
-	return host
+	return b.start(b.command("registry", "serve", "registry.yml"))
 }
 
 // craneRegistry starts the registry that comes with crane.
 func (b *bench) craneRegistry() string {
 	b.t.Helper()
-	host := freePort(b.t)
-	b.start(b.command("crane", "registry", "serve", "--address", host, "--disk", b.dir))
-	wait(b.t, host)
-	return host
+	return b.start(b.command("crane", "registry", "serve", "--address", "127.0.0.1:0", "--disk", b.dir))
 }
 
 // TestOtherRegistries: our client does its work on registries that others wrote.
