@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/llm-dev-ops/ghcr/oci"
 	"github.com/llm-dev-ops/ghcr/packages"
 	"github.com/llm-dev-ops/ghcr/transfer"
 	"github.com/llm-dev-ops/ghcr/transport"
@@ -92,7 +93,7 @@ func planHint(f PlanFault) string {
 func exchangeHint(e *transport.Error) string {
 	text := strings.ToLower(e.Message)
 	switch {
-	case e.Status == 0 && e.Err != nil && strings.Contains(e.Err.Error(), "HTTP response to HTTPS client"):
+	case e.Status == 0 && e.Err != nil && isPlain(e.Err):
 		return "it speaks plain HTTP: for a registry on this machine add --plain-http"
 	case errors.Is(e, ErrRateLimited):
 		if e.RetryAfter > 0 {
@@ -132,8 +133,19 @@ func origin(e *transport.Error) string {
 	return e.Credential
 }
 
+// isPlain tells whether a server did not speak TLS, whichever way it was noticed.
+func isPlain(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "HTTP response to HTTPS client") || strings.Contains(text, "does not look like a TLS handshake")
+}
+
 func who(e *transport.Error) string {
 	if e.Credential == "" || e.Credential == "anonymous" {
+		// The token of the environment is for GitHub's registry alone.
+		host, _, _ := strings.Cut(e.Target, "/")
+		if strings.ContainsAny(host, ".:") && host != oci.DefaultRegistry && !strings.HasPrefix(host, "containers.") {
+			return "anonymous: log in with ghcr auth login " + host
+		}
 		return "anonymous: set GHCR_TOKEN, or log in with ghcr auth login"
 	}
 	return "logged in with the token from " + e.Credential

@@ -52,3 +52,31 @@ func TestHintOfARefusedPush(t *testing.T) {
 		}
 	}
 }
+
+// TestHintNamesTheHost: the token of the environment is for GitHub's registry alone, so that
+// setting it is no advice for another.
+func TestHintNamesTheHost(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{
+		"ghcr.io/acme/app:v1":                "set GHCR_TOKEN, or log in with ghcr auth login",
+		"containers.example.com/acme/app:v1": "set GHCR_TOKEN, or log in with ghcr auth login",
+		"registry.example.com/acme/app:v1":   "log in with ghcr auth login registry.example.com",
+		"localhost:5000/acme/app:v1":         "log in with ghcr auth login localhost:5000",
+		"acme/app":                           "set GHCR_TOKEN, or log in with ghcr auth login",
+	} {
+		hint := ghcr.Hint(&transport.Error{Op: "get manifest", Target: target, Status: http.StatusUnauthorized, Credential: "anonymous"})
+		if !strings.HasSuffix(hint, "You are anonymous: "+want) {
+			t.Errorf("%s: hint %q, want %q at its end", target, hint, want)
+		}
+	}
+}
+
+// TestHintOfPlainHTTP: a server without TLS shows itself in one of two ways.
+func TestHintOfPlainHTTP(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"http: server gave HTTP response to HTTPS client", "tls: first record does not look like a TLS handshake"} {
+		if hint := ghcr.Hint(&transport.Error{Op: "get manifest", Err: errors.New(text)}); !strings.Contains(hint, "--plain-http") {
+			t.Errorf("%s: hint %q", text, hint)
+		}
+	}
+}
