@@ -340,12 +340,12 @@ func (n *names) location(base *url.URL, value string, up *upload) (text string, 
 }
 
 // urlInText finds the URLs in JSON, where an & may be escaped.
-var urlInText = regexp.MustCompile(`https?://(?:[^\s"'<>\\{}]|\\u0026)+`)
+var urlInText = pattern(`https?://(?:[^\s"'<>\\{}]|\\u0026)+`)
 
 // text takes the signatures out of the URLs that a text brings, as GitHub's lists of
 // attestations do, and whatever else is secret.
 func (n *names) text(base *url.URL, body []byte) (text string, isSigned bool) {
-	text = urlInText.ReplaceAllStringFunc(string(body), func(found string) string {
+	text = urlInText().ReplaceAllStringFunc(string(body), func(found string) string {
 		plain := strings.ReplaceAll(found, `\u0026`, "&")
 		u, err := url.Parse(plain)
 		if err != nil || !slices.ContainsFunc(signatures, u.Query().Has) {
