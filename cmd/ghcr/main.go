@@ -51,11 +51,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	err := a.closeTape(ctx, root.ExecuteContext(working))
 	err = errors.Join(err, a.close())
-	switch {
-	case out.unread() && (err == nil || errors.Is(err, out.err) || errors.Is(err, context.Canceled)):
+	switch lost := out.failed(); {
+	case errors.Is(lost, syscall.EPIPE) && (err == nil || errors.Is(err, lost) || errors.Is(err, context.Canceled)):
 		return exitUnread
-	case out.err != nil && !errors.Is(err, out.err):
-		err = errors.Join(err, out.err)
+	case lost != nil && !errors.Is(err, lost):
+		err = errors.Join(err, lost)
 	}
 	code := a.exitCode(ctx, err)
 	switch code {

@@ -35,9 +35,13 @@ func (r *results) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// unread tells whether whoever was to read the results has gone, as head does when it has
-// seen enough.
-func (r *results) unread() bool { return errors.Is(r.err, syscall.EPIPE) }
+// failed is why not all of the results arrived; [syscall.EPIPE] if whoever was to read them
+// has gone, as head does when it has seen enough.
+func (r *results) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
 
 // input is stdin. A read of it ends when the command is to end, of which a terminal or a
 // pipe knows nothing.
