@@ -46,6 +46,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	defer stop()
 	out := &results{out: a.stdout, gone: stop}
 	a.stdout = out
+	a.stderr = &notices{out: a.stderr}
 	a.stdin = &input{ctx: working, in: a.stdin}
 	root := a.root()
 	root.SetArgs(args)

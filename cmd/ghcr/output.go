@@ -252,10 +252,7 @@ func chooseFields(value any, fields []string) (any, error) {
 
 // isTerminal tells whether a stream is a terminal.
 func (a *app) isTerminal(w io.Writer) bool {
-	if r, ok := w.(*results); ok {
-		w = r.out
-	}
-	f, ok := w.(*os.File)
+	f, ok := unwrapped(w).(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

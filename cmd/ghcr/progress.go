@@ -38,7 +38,7 @@ func (a *app) newReporter() reporter {
 	}
 	switch form {
 	case "bar":
-		return barReporter(a.stderr)
+		return barReporter(unwrapped(a.stderr)) // only a file is seen to be a terminal
 	case "plain":
 		return lineReporter(a.stderr)
 	case "json":

@@ -43,6 +43,33 @@ func (r *results) failed() error {
 	return r.err
 }
 
+// notices is stderr, to which whatever goes on at once has something to say.
+type notices struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+// Write implements [io.Writer].
+func (n *notices) Write(p []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.out.Write(p)
+}
+
+// unwrapped is the stream that was given to the command.
+func unwrapped(w io.Writer) io.Writer {
+	for {
+		switch outer := w.(type) {
+		case *results:
+			w = outer.out
+		case *notices:
+			w = outer.out
+		default:
+			return w
+		}
+	}
+}
+
 // input is stdin. A read of it ends when the command is to end, of which a terminal or a
 // pipe knows nothing.
 type input struct {
